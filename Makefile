@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+$(READY): constraints.txt pyproject.toml client/pyproject.toml deploy/bootstrap.sh
+	@sh deploy/bootstrap.sh $(VENV)
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Run an agent end to end: tokens, a shell command, a file, an approval, a killed worker
+	@$(BIN)/everloop demo
+
+.PHONY: dev
+dev: $(READY) ## Run everything on this machine until Ctrl-C
+	@$(BIN)/everloop dev
+
+.PHONY: test
+test: $(READY) lint types layers ## Lint, types, layers and all tests
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(READY) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(READY) ## Check types
+	$(BIN)/pyright
+
+.PHONY: layers
+layers: $(READY) ## Check which room imports which
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
+	$(BIN)/python -m bench
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: constraints
+constraints: ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-header --no-annotate \
+	    --no-emit-package everloop --no-emit-package everloop-server --python-version 3.11 \
+	    -o constraints.txt --upgrade
+
+.PHONY: clean
+clean: ## Remove the environment, caches and the development data
+	rm -rf $(VENV) .everloop .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

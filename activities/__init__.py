@@ -1,0 +1,1 @@
+"""Every side effect that a workflow asks for, one package per concern."""

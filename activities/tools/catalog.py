@@ -1,0 +1,67 @@
+"""Which tools an invocation offers to the model, and who runs each."""
+
+from typing import Any
+
+from activities.tools.schemas import BUILTIN_TOOLS, MAX_SHELL_TIMEOUT_S, SHELL, SHELL_TIMEOUT_S
+from contracts.allowed_tools import is_allowed
+from contracts.harness import RunConfig, Tool, ToolType
+from contracts.ids import sandbox_queue
+from contracts.tools import Repeat, ToolKind, ToolSpec
+from store import Store
+
+#: A file operation is local to the environment; this only bounds a wedged one.
+FILE_TIMEOUT_S = 60
+
+
+class ToolCatalog:
+    """Resolves the tools of a run."""
+
+    def __init__(self, store: Store, host_id: str) -> None:
+        """Make a catalog.
+
+        Args:
+            store: knows which sandbox host owns a session.
+            host_id: the sandbox host that sessions without one are given when none is alive.
+        """
+        self._store = store
+        self._host_id = host_id
+
+    def offered(self, run: RunConfig) -> tuple[ToolSpec, ...]:
+        """The tools that the model is shown: built-ins, then the harness's own, in its order."""
+        candidates = (*BUILTIN_TOOLS, *(_inline(tool) for tool in run.config.tools))
+        allowed = run.config.allowed_tools
+        return tuple(spec for spec in candidates if is_allowed(spec.namespace, spec.name, allowed))
+
+    async def queue_for(self, session: str, spec: ToolSpec) -> str | None:
+        """The task queue that runs a tool; None when the caller does.
+
+        Args:
+            session: the session's key.
+            spec: the tool.
+        """
+        if spec.kind is ToolKind.INLINE:
+            return None
+        return sandbox_queue(await self._store.environments.assign(session, None) or self._host_id)
+
+    def timeout_for(self, spec: ToolSpec, arguments: dict[str, Any]) -> int:
+        """Seconds that a call may take, by the tool's own rules."""
+        if spec.name != SHELL.name:
+            return FILE_TIMEOUT_S
+        asked = arguments.get("timeout")
+        if not isinstance(asked, int) or isinstance(asked, bool):
+            return SHELL_TIMEOUT_S
+        return min(max(asked, 1), MAX_SHELL_TIMEOUT_S)
+
+
+def _inline(tool: Tool) -> ToolSpec:
+    function = tool.config.inline_function if tool.config else None
+    if tool.type is not ToolType.INLINE_FUNCTION or function is None or tool.name is None:
+        raise ValueError(f"tool {tool.name!r} of type {tool.type} is not served")
+    return ToolSpec(
+        name=tool.name,
+        description=function.description,
+        schema=function.input_schema,
+        kind=ToolKind.INLINE,
+        namespace=tool.name,
+        repeat=Repeat.ONCE,
+    )

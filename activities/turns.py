@@ -1,0 +1,108 @@
+"""The store transactions at the edges of a turn, as local activities of the session workflow.
+
+Each is idempotent: it may run again after it committed, when the worker died before Temporal heard.
+"""
+
+from temporalio import activity
+
+from contracts.errors import AwsError, ErrorDetail, ErrorType
+from contracts.messages import ToolStatus
+from contracts.records import CallRecord, InvocationState
+from contracts.turn import (
+    Activity,
+    CallRef,
+    CloseTurn,
+    GiveUpCall,
+    HandOver,
+    TurnOpened,
+    TurnRequest,
+)
+from everloop.types import StopReason
+from store import Store
+
+#: What the model reads as the result of a call that no sandbox host could run.
+UNREACHABLE = (
+    "Error: the call could not be completed: the machine that runs this session's environment did "
+    "not answer, or the call ended it repeatedly. It may have had a partial effect; it is not run "
+    "again by itself."
+)
+
+
+class TurnActivities:
+    """Opens, hands over and closes turns in the store."""
+
+    def __init__(self, store: Store) -> None:
+        """Work on a store."""
+        self._store = store
+
+    @activity.defn(name=Activity.OPEN_TURN)
+    async def open_turn(self, request: TurnRequest) -> TurnOpened:
+        """Bring an invocation's messages into the transcript, or refuse them.
+
+        Args:
+            request: names the invocation.
+
+        Returns:
+            What the workflow needs to run it.
+        """
+        turns = self._store.turns
+        opening = await turns.open(_session(), request.invocation_id)
+        if opening.state is not InvocationState.OPEN:
+            return TurnOpened(runs=False, waiting=opening.waiting)
+        if opening.waiting:
+            await turns.close(
+                _session(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
+            )
+            return TurnOpened(runs=False, waiting=True)
+        config = opening.config.config
+        return TurnOpened(
+            runs=True,
+            seq=opening.seq,
+            calls=tuple(call_ref(call) for call in opening.todo),
+            max_iterations=config.max_iterations,
+            max_tokens=config.max_tokens,
+            timeout_s=config.timeout_seconds,
+        )
+
+    @activity.defn(name=Activity.HAND_OVER)
+    async def hand_over(self, hand_over: HandOver) -> None:
+        """Mark calls as waiting for the caller and show them."""
+        await self._store.turns.hand_over(_session(), hand_over.invocation_id)
+
+    @activity.defn(name=Activity.GIVE_UP_CALL)
+    async def give_up_call(self, call: GiveUpCall) -> None:
+        """Write down that a call could not be run."""
+        await self._store.calls.finish(
+            _session(), call.tool_use_id, status=ToolStatus.ERROR, content=(UNREACHABLE,)
+        )
+
+    @activity.defn(name=Activity.CLOSE_TURN)
+    async def close_turn(self, end: CloseTurn) -> None:
+        """Settle what is left of a turn and write its end into the log."""
+        error = None
+        if end.error is not None:
+            error = await self._error(end.invocation_id, end.error)
+        await self._store.turns.close(
+            _session(), end.invocation_id, stop_reason=end.stop_reason, error=error
+        )
+
+    async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
+        noted = await self._store.turns.failure_note(_session(), invocation_id)
+        if kind in (ErrorType.MODEL_REFUSED, ErrorType.MODEL_UNAVAILABLE):
+            return ErrorDetail(AwsError.RUNTIME_CLIENT, noted or "The model call failed.")
+        return ErrorDetail(
+            AwsError.INTERNAL,
+            f"The turn could not be completed ({kind}). The session can go on.",
+        )
+
+
+def call_ref(call: CallRecord) -> CallRef:
+    """A stored call as the workflow knows it."""
+    return CallRef(id=call.id, queue=call.queue, timeout_s=call.timeout_s)
+
+
+def _session() -> str:
+    workflow_id = activity.info().workflow_id
+    if workflow_id is None:
+        raise ValueError("runs only inside a session workflow")
+    return workflow_id

@@ -1,0 +1,96 @@
+"""What an environment is: the values that the store, the sandbox host and the tools share.
+
+agentd, inside the sandbox, imports nothing of ours: its protocol is JSON lines, described in
+`environments/agentd.py`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EnvironmentState(StrEnum):
+    """Whether an environment runs; `stopped` keeps its files."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class EnvironmentLimits:
+    """What one environment may use. Bytes and seconds, whole numbers."""
+
+    memory_bytes: int = 2 * 1024**3
+    processes: int = 256
+    open_files: int = 1024
+    file_bytes: int = 1024**3
+    tmp_bytes: int = 128 * 1024**2
+    #: Head plus tail of a command's output that its result carries; the rest is in a file.
+    output_bytes: int = 32 * 1024
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What a session asks of its environment.
+
+    Attributes:
+        mount: where the session's volume is seen inside, `/mnt/<name>`.
+        variables: the environment variables of commands, beside PATH, HOME, LANG and TMPDIR.
+        idle_timeout_s: seconds without a call before it is stopped; its files stay.
+        max_lifetime_s: seconds after its start when it is stopped; its files stay.
+        limits: what it may use.
+    """
+
+    mount: str = "/mnt/session"
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    idle_timeout_s: int = 900
+    max_lifetime_s: int = 28800
+    limits: EnvironmentLimits = EnvironmentLimits()
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    """An environment as the store knows it, enough to find it again after its host restarted.
+
+    `boot_id` changes whenever agentd starts anew; what ran under another boot id has ended.
+    `reference` is the provider's own (for bubblewrap: pid, start time, socket name).
+    """
+
+    session: str
+    provider: str
+    host: str
+    generation: int
+    boot_id: str
+    state: EnvironmentState
+    reference: dict[str, str | int]
+
+
+class CommandEnd(StrEnum):
+    """Why a command ended."""
+
+    EXITED = "exited"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    OUT_OF_MEMORY = "out_of_memory"
+    #: The environment ended under it; whether it had an effect is unknown.
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What came of a command.
+
+    Attributes:
+        end: why it ended.
+        exit_code: its exit status; 128 + signal when a signal ended it; None when lost.
+        stdout: head and tail of what it wrote, with a line saying what was left out between.
+        stderr: likewise.
+        left_out_bytes: how much of both is not in `stdout` and `stderr`.
+        output_file: where inside the environment the full output is, when some was left out.
+    """
+
+    end: CommandEnd
+    exit_code: int | None
+    stdout: str = ""
+    stderr: str = ""
+    left_out_bytes: int = 0
+    output_file: str | None = None

@@ -1,0 +1,125 @@
+"""What can go wrong, in one place.
+
+Two audiences. Callers on the wire get `ServiceError`: AWS's error name, a message that names the
+field, what is wrong and what is allowed. Temporal gets `ErrorType`: stable strings that land in
+workflow history, so they are a public contract, and never carry text from a model, a sandbox or a
+client.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ErrorType(StrEnum):
+    """`ApplicationError.type` values that appear in workflow history."""
+
+    #: An update was refused because another invocation runs in the session.
+    SESSION_BUSY = "SessionBusy"
+    #: The provider refused the call for good; its words are in the store, not here.
+    MODEL_REFUSED = "ModelRefused"
+    #: The provider failed in a way that may pass: overload, rate limit, time-out, cut stream.
+    MODEL_UNAVAILABLE = "ModelUnavailable"
+    #: A writer found that a later attempt of its step had begun.
+    STALE_ATTEMPT = "StaleAttempt"
+    #: The database, the sandbox or another part of ours failed; retried.
+    MACHINERY = "Machinery"
+
+
+class AwsError(StrEnum):
+    """Error names of the service models; each one's HTTP status is in the model."""
+
+    VALIDATION = "ValidationException"
+    ACCESS_DENIED = "AccessDeniedException"
+    CONFLICT = "ConflictException"
+    NOT_FOUND = "ResourceNotFoundException"
+    QUOTA = "ServiceQuotaExceededException"
+    THROTTLING = "ThrottlingException"
+    INTERNAL = "InternalServerException"
+    RUNTIME_CLIENT = "RuntimeClientError"
+    #: Not modelled: an operation of AWS's that is not served here. HTTP 501.
+    NOT_IMPLEMENTED = "NotImplementedException"
+
+
+class Reason(StrEnum):
+    """`ValidationExceptionReason`."""
+
+    CANNOT_PARSE = "CannotParse"
+    FIELD_VALIDATION_FAILED = "FieldValidationFailed"
+    IDEMPOTENT_PARAMETER_MISMATCH = "IdempotentParameterMismatchException"
+    EVENT_IN_OTHER_SESSION = "EventInOtherSession"
+    RESOURCE_CONFLICT = "ResourceConflict"
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One entry of `fieldList`: a member's path in the request and what is wrong with it."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """An error as a value, to be stored or sent."""
+
+    error: AwsError
+    message: str
+    reason: Reason | None = None
+    fields: tuple[FieldError, ...] = field(default_factory=tuple)
+
+
+class EverloopError(Exception):
+    """Base of every error that Everloop raises on purpose."""
+
+
+class ServiceError(EverloopError):
+    """An error that a caller on the wire gets as it stands."""
+
+    def __init__(
+        self,
+        error: AwsError,
+        message: str,
+        *,
+        reason: Reason | None = None,
+        fields: tuple[FieldError, ...] = (),
+    ) -> None:
+        """Make an error answer.
+
+        Args:
+            error: AWS's name of it, which decides the HTTP status.
+            message: what is wrong and what is allowed, for a person.
+            reason: for a ValidationException; its default is FieldValidationFailed.
+            fields: for a ValidationException, the members at fault.
+        """
+        super().__init__(message)
+        if error is AwsError.VALIDATION and reason is None:
+            reason = Reason.FIELD_VALIDATION_FAILED
+        self.detail = ErrorDetail(error, message, reason, fields)
+
+
+def invalid(name: str, message: str, *, reason: Reason | None = None) -> ServiceError:
+    """A ValidationException about one member of the request.
+
+    Args:
+        name: the member's path, as `tools[0].config`.
+        message: what is wrong and what is allowed.
+        reason: the modelled reason; FieldValidationFailed when omitted.
+    """
+    return ServiceError(
+        AwsError.VALIDATION,
+        f"{name}: {message}",
+        reason=reason,
+        fields=(FieldError(name, message),),
+    )
+
+
+class StaleAttempt(EverloopError):
+    """A writer's attempt at a step is no longer the newest; it must stop and write nothing more."""
+
+
+class EnvironmentGone(EverloopError):
+    """An environment is confirmed to have ended; what ran in it has an unknown outcome."""
+
+
+class EnvironmentUnavailable(EverloopError):
+    """No environment can be had here; the message says why and how to mend it."""

@@ -1,0 +1,65 @@
+"""Names of things: ARNs, workflow ids, and the grammars they follow.
+
+Grammars are those of botocore's `bedrock-agentcore-control` and `bedrock-agentcore` service models.
+"""
+
+import re
+from dataclasses import dataclass
+
+HARNESS_ARN = re.compile(
+    r"arn:(?P<partition>[^:]+)?:bedrock-agentcore:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12})"
+    r":harness/(?P<harness_id>[a-zA-Z][a-zA-Z0-9_]{0,39}-[a-zA-Z0-9]{10})"
+)
+
+#: The idempotency key of an invocation: what `x-everloop-invocation-id` may hold.
+INVOCATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+#: A tool-call id that every provider and AWS's `toolUseId` accept.
+TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class HarnessArn:
+    """An Amazon Resource Name of a harness."""
+
+    region: str
+    account: str
+    harness_id: str
+    partition: str = "aws"
+
+    def __str__(self) -> str:
+        """The ARN as AWS writes it."""
+        return (
+            f"arn:{self.partition}:bedrock-agentcore:{self.region}:{self.account}"
+            f":harness/{self.harness_id}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "HarnessArn":
+        """Read an ARN.
+
+        Raises:
+            ValueError: the text is not a harness ARN.
+        """
+        match = HARNESS_ARN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a harness ARN: {text!r}")
+        return cls(
+            region=match["region"],
+            account=match["account"],
+            harness_id=match["harness_id"],
+            partition=match["partition"] or "aws",
+        )
+
+
+def session_key(account: str, harness_id: str, runtime_session_id: str) -> str:
+    """The one address of a session: its workflow id and its key in every table.
+
+    A session belongs to one harness: the same runtimeSessionId under two harnesses is two sessions.
+    """
+    return f"session:{account}:{harness_id}:{runtime_session_id}"
+
+
+def sandbox_queue(host_id: str) -> str:
+    """The task queue of the sandbox host that owns a session's environment."""
+    return f"sandbox-{host_id}"

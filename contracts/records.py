@@ -1,0 +1,210 @@
+"""What the store tells about harnesses, invocations, steps and tool calls.
+
+Records are snapshots: they do not change when the store does.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from contracts.errors import ErrorDetail
+from contracts.harness import HarnessConfig, RunConfig
+from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
+from contracts.tools import CallState, ToolKind
+
+
+@dataclass(frozen=True)
+class HarnessRecord:
+    """One version of a harness.
+
+    Attributes:
+        account: the twelve-digit account that owns it.
+        harness_id: its name, a dash and ten alphanumerics.
+        name: what its creator called it.
+        status: `HarnessStatus` of the control plane.
+        version: the version that `config` is, a whole number from 1.
+        created_at: when the harness was created, UTC.
+        updated_at: when it was last changed, UTC.
+        config: what the version fixes.
+    """
+
+    account: str
+    harness_id: str
+    name: str
+    status: str
+    version: str
+    created_at: datetime
+    updated_at: datetime
+    config: HarnessConfig
+
+
+class InvocationState(StrEnum):
+    """The life of an invocation."""
+
+    #: Admitted; its turn has not begun.
+    NEW = "new"
+    #: Its turn runs.
+    OPEN = "open"
+    #: Its turn is over, well or badly.
+    ENDED = "ended"
+    #: It was refused before it changed anything.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class InvocationRecord:
+    """One call of InvokeHarness.
+
+    Attributes:
+        session: the session's key, `contracts.ids.session_key`.
+        invocation_id: the idempotency key of the call.
+        state: where it stands.
+        config_digest: names the `RunConfig` that it runs with.
+        stop_reason: how it ended; None before, and when it failed.
+        error: why it failed or was refused.
+        first_cursor: no row of the invocation has a lower cursor; whoever follows it from its
+            beginning starts with `after=first_cursor - 1`.
+        usage: tokens of all its steps, once it has ended.
+        created_at: when it was admitted, UTC.
+        ended_at: when it ended or was refused, UTC.
+    """
+
+    session: str
+    invocation_id: str
+    state: InvocationState
+    config_digest: str
+    stop_reason: StopReason | None
+    error: ErrorDetail | None
+    first_cursor: int
+    usage: TokenUsage
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewCall:
+    """A tool call that a step's assistant message asks for.
+
+    Attributes:
+        block: the request, as it stands in the message.
+        kind: who runs it; None when nobody can.
+        queue: the task queue that runs it; None when the caller does, or nobody.
+        timeout_s: seconds that it may take.
+        failure: when set, the call is over at once with an error that says this.
+    """
+
+    block: ToolUseBlock
+    kind: ToolKind | None
+    queue: str | None
+    timeout_s: int
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A tool call.
+
+    Attributes:
+        id: the tool-call id, unique in its session.
+        session: the session's key.
+        invocation_id: the invocation whose step asked for it.
+        step: that step.
+        seq: the assistant message that holds it.
+        position: its place among the calls of that message, from 0.
+        name: the tool, as the model named it.
+        kind: who runs it; None when nobody can.
+        queue: the task queue that runs it; None when the caller does, or nobody.
+        timeout_s: seconds that it may take.
+        input: its arguments.
+        digest: SHA-256 in hexadecimal of the canonical JSON of name and input.
+        state: where it stands.
+        boot_id: the environment's boot under which it was started.
+        status: how it went; None while it has no outcome.
+        content: the outcome's text pieces.
+    """
+
+    id: str
+    session: str
+    invocation_id: str
+    step: int
+    seq: int
+    position: int
+    name: str
+    kind: ToolKind | None
+    queue: str | None
+    timeout_s: int
+    input: dict[str, Any]
+    digest: str
+    state: CallState
+    boot_id: str | None = None
+    status: ToolStatus | None = None
+    content: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opening an invocation found.
+
+    Attributes:
+        state: the invocation's state; only when it is OPEN does anything follow.
+        seq: the newest message of the transcript.
+        todo: calls of the newest assistant message that are still to be run, in call order.
+        waiting: whether calls still wait for the caller, so that the turn cannot run.
+        config: what the invocation runs with.
+    """
+
+    state: InvocationState
+    seq: int
+    todo: tuple[CallRecord, ...]
+    waiting: bool
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A settled step.
+
+    Attributes:
+        seq: its assistant message.
+        stop_reason: why the model stopped.
+        usage: its tokens.
+        latency_ms: how long the model took.
+        calls: the tool calls of the message, in call order.
+    """
+
+    seq: int
+    stop_reason: StopReason
+    usage: TokenUsage
+    latency_ms: int
+    calls: tuple[CallRecord, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class StepStart:
+    """The right to write a step.
+
+    Attributes:
+        attempt: the fencing token, from 1; every later start of the step gets a higher one.
+        seq: the newest message, results that were due included: the last that the model reads.
+        settled: the step as it was committed before; then there is nothing left to do.
+    """
+
+    attempt: int
+    seq: int
+    settled: StepRecord | None = None
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A message of the transcript in its place.
+
+    Attributes:
+        seq: its place, from 1.
+        invocation_id: the invocation that put it there.
+        message: what it says.
+    """
+
+    seq: int
+    invocation_id: str
+    message: Message

@@ -1,0 +1,79 @@
+"""How a process is configured: a pure function of its environment variables.
+
+`everloop dev` sets these for the processes it starts; in service an operator sets them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process of Everloop needs to know.
+
+    Attributes:
+        database_url: SQLAlchemy URL, `sqlite+aiosqlite:///...` or `postgresql+asyncpg://...`.
+        data_dir: where session volumes and sockets of local environments live.
+        temporal_address: host:port of the Temporal frontend.
+        temporal_namespace: its namespace.
+        api_host: the address the API listens on. Anything but loopback is refused while requests
+            are not authenticated.
+        api_port: its port; 0 takes a free one.
+        region: the region in ARNs.
+        account: the twelve-digit account in ARNs.
+        host_id: the name of this machine's sandbox host.
+        demo_model_url: base URL of the scripted demo model; None when it does not run.
+        grace_s: `SessionState.grace_s` of new runs.
+        shutdown_s: seconds that a process lets running work finish when told to stop.
+    """
+
+    database_url: str
+    data_dir: Path
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    api_host: str = "127.0.0.1"
+    api_port: int = 8080
+    region: str = "us-east-1"
+    account: str = "000000000000"
+    host_id: str = "local"
+    demo_model_url: str | None = None
+    grace_s: int = 30
+    shutdown_s: int = 30
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read `EVERLOOP_*` variables; each attribute's name in capitals follows the prefix.
+
+        Raises:
+            ValueError: a variable does not hold what it must; the message names it.
+        """
+        data_dir = Path(env.get("EVERLOOP_DATA_DIR", ".everloop")).absolute()
+        account = env.get("EVERLOOP_ACCOUNT", cls.account)
+        if not (len(account) == 12 and account.isdecimal()):
+            raise ValueError(f"EVERLOOP_ACCOUNT must be twelve digits, not {account!r}")
+        return cls(
+            database_url=env.get(
+                "EVERLOOP_DATABASE_URL", f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"
+            ),
+            data_dir=data_dir,
+            temporal_address=env.get("EVERLOOP_TEMPORAL_ADDRESS", cls.temporal_address),
+            temporal_namespace=env.get("EVERLOOP_TEMPORAL_NAMESPACE", cls.temporal_namespace),
+            api_host=env.get("EVERLOOP_API_HOST", cls.api_host),
+            api_port=_whole(env, "EVERLOOP_API_PORT", cls.api_port, 0, 65535),
+            region=env.get("EVERLOOP_REGION", cls.region),
+            account=account,
+            host_id=env.get("EVERLOOP_HOST_ID", cls.host_id),
+            demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
+            grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
+            shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
+        )
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)

@@ -1,0 +1,205 @@
+"""What crosses the boundary between the session workflow, its callers and its activities.
+
+Everything here lands in workflow history, so it is small, frozen, and refers to the transcript
+instead of carrying it. Activities know their session by the workflow id that Temporal gives them. A
+field may be added with a default; renaming or removing one breaks histories and needs a new name.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from everloop.types import StopReason
+
+#: The task queue of workflows and of every activity that no sandbox host must run.
+TASK_QUEUE = "everloop"
+
+#: Tries of one model call, worker deaths included, before its failure ends the turn.
+MODEL_ATTEMPTS = 8
+
+WORKFLOW = "HarnessSession"
+UPDATE_INVOKE = "invoke"
+
+
+class Activity(StrEnum):
+    """Activity names."""
+
+    OPEN_TURN = "open_turn"
+    CLOSE_TURN = "close_turn"
+    HAND_OVER = "hand_over"
+    GIVE_UP_CALL = "give_up_call"
+    CALL_MODEL = "call_model"
+    RUN_TOOL = "run_tool"
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """All that a run of the session workflow starts from, and hands to its successor.
+
+    Attributes:
+        grace_s: seconds without work before the run completes.
+        park_s: seconds that a run waits for a person before it completes; a later answer starts a
+            new run from the stored call.
+        waiting: whether calls wait for the caller.
+        queue: invocations accepted and not yet begun.
+        progress: the turn that the last run was in the middle of.
+    """
+
+    grace_s: int = 30
+    park_s: int = 30 * 24 * 3600
+    waiting: bool = False
+    queue: tuple["TurnRequest", ...] = ()
+    progress: "TurnProgress | None" = None
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """One invocation, as the update carries it; its messages are in the store."""
+
+    invocation_id: str
+    enqueue: bool = False
+
+
+@dataclass(frozen=True)
+class TurnAccepted:
+    """The update's answer: the invocation has a place in the session."""
+
+    invocation_id: str
+    #: How many invocations run or wait before it.
+    ahead: int = 0
+
+
+@dataclass(frozen=True)
+class CallRef:
+    """A tool call that the workflow must see to, named and not described.
+
+    Attributes:
+        id: the tool-call id.
+        queue: the task queue that runs it; None hands it to the caller.
+        timeout_s: seconds that it may take, its runner's own overhead included.
+    """
+
+    id: str
+    queue: str | None
+    timeout_s: int = 60
+
+
+@dataclass(frozen=True)
+class TurnOpened:
+    """What `open_turn` found.
+
+    Attributes:
+        runs: False when the turn must not run: it was refused, has ended before, or still waits for
+            answers. The log then already says so.
+        seq: the newest message of the transcript, or the assistant message whose calls are `calls`.
+        calls: calls of that message to run before the model is asked again.
+        waiting: whether calls wait for the caller although the turn does not run.
+        max_iterations: model calls that this invocation may make.
+        max_tokens: output tokens that it may use; None is no limit.
+        timeout_s: seconds that it may take.
+    """
+
+    runs: bool
+    seq: int = 0
+    calls: tuple[CallRef, ...] = ()
+    waiting: bool = False
+    max_iterations: int = 75
+    max_tokens: int | None = None
+    timeout_s: int = 3600
+
+
+@dataclass(frozen=True)
+class TurnProgress:
+    """How far a turn has come: what the next model call needs to know, and the turn's limits.
+
+    Attributes:
+        invocation_id: the invocation.
+        seq: the newest message of the transcript.
+        step: model calls made.
+        output_tokens: tokens they produced.
+        max_iterations: model calls that the invocation may make.
+        max_tokens: output tokens that it may use; None is no limit.
+        deadline_s: when its time is over, in seconds since the epoch.
+    """
+
+    invocation_id: str
+    seq: int
+    step: int
+    output_tokens: int
+    max_iterations: int
+    max_tokens: int | None
+    deadline_s: float
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One model call.
+
+    Attributes:
+        invocation_id: the invocation it belongs to.
+        step: counts the model calls of the invocation from 0.
+        seq: the newest message that the model reads, once results that are due have been settled.
+    """
+
+    invocation_id: str
+    step: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """What a model call left in the store.
+
+    Attributes:
+        seq: the assistant message's place in the transcript.
+        stop_reason: why the model stopped.
+        output_tokens: what it produced.
+        calls: its tool calls that need running or handing over, in its order. Calls that could not
+            be run at all (unknown tool, bad arguments) already have an error as their result.
+    """
+
+    seq: int
+    stop_reason: StopReason
+    output_tokens: int
+    calls: tuple[CallRef, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One tool call to run."""
+
+    invocation_id: str
+    tool_use_id: str
+
+
+@dataclass(frozen=True)
+class GiveUpCall:
+    """A tool call that could not be run: its result will say why.
+
+    `why` is a stable code: `host_unreachable`, `failed`.
+    """
+
+    invocation_id: str
+    tool_use_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """The turn of an invocation must wait for the caller."""
+
+    invocation_id: str
+
+
+@dataclass(frozen=True)
+class CloseTurn:
+    """The end of an invocation.
+
+    Attributes:
+        invocation_id: which.
+        stop_reason: how it ended; None when it failed.
+        error: the `ErrorType` of the failure; its words are taken from the store.
+    """
+
+    invocation_id: str
+    stop_reason: StopReason | None = None
+    error: str | None = None

@@ -1,0 +1,143 @@
+"""The worker process: what runs workflows and activities, and on which task queues.
+
+`python -m worker` serves the main task queue: the session workflow, the store's transactions and
+the model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
+tools that run in environments it owns. Both take `EVERLOOP_*` variables and stop on SIGTERM.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.model.call import ModelCalls
+from activities.model.gateway import warm
+from activities.tools.catalog import ToolCatalog
+from activities.tools.sandbox import SandboxTools
+from activities.turns import TurnActivities
+from contracts.ids import sandbox_queue
+from contracts.settings import Settings
+from contracts.turn import TASK_QUEUE
+from environments.host import SandboxHost
+from store import Store
+from workflows.session import HarnessSession
+
+#: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
+#: largest part of a recovery.
+STICKY_TIMEOUT = timedelta(seconds=1)
+
+#: Heartbeats are sent every second; the SDK would hold them back to 80 % of the time-out.
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+
+#: Values and types only, so the sandbox need not load them anew for every workflow.
+PASSTHROUGH = SandboxRestrictions.default.with_passthrough_modules(
+    "contracts", "everloop", "pydantic", "pydantic_core", "annotated_types"
+)
+
+
+async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve the main task queue until told to stop.
+
+    Args:
+        settings: how the process is configured.
+        stop: set to end it.
+    """
+    threading.Thread(target=warm, name="warm-model-gateway", daemon=True).start()
+    client = await _connect(settings)
+    store = await Store.open(settings.database_url)
+    try:
+        turns = TurnActivities(store)
+        models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        worker = Worker(
+            client,
+            task_queue=TASK_QUEUE,
+            workflows=[HarnessSession],
+            activities=[
+                turns.open_turn,
+                turns.hand_over,
+                turns.give_up_call,
+                turns.close_turn,
+                models.call_model,
+            ],
+            workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
+            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
+        )
+        async with worker:
+            _announce(settings, "worker")
+            await stop.wait()
+    finally:
+        await store.close()
+
+
+async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
+    """Own this machine's environments, which outlive it, and run their tools until told to stop.
+
+    Args:
+        settings: how the process is configured.
+        stop: set to end it.
+    """
+    client = await _connect(settings)
+    store = await Store.open(settings.database_url)
+    host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
+    try:
+        async with host:
+            worker = Worker(
+                client,
+                task_queue=sandbox_queue(settings.host_id),
+                activities=[SandboxTools(store, host).run_tool],
+                max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+                default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+                graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
+            )
+            async with worker:
+                _announce(settings, "sandbox-host")
+                await stop.wait()
+    finally:
+        await store.close()
+
+
+async def _connect(settings: Settings) -> Client:
+    return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
+
+
+def _announce(settings: Settings, name: str) -> None:
+    run = settings.data_dir / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / f"{name}.json"
+    fresh = Path(f"{path}.{os.getpid()}")
+    fresh.write_text(json.dumps({"pid": os.getpid()}))
+    fresh.replace(path)
+
+
+async def _run(role: str, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serve = serve_environments if role == "sandbox-host" else serve_sessions
+    await serve(settings, stop)
+
+
+def main() -> None:
+    """Run a worker process; the command line names its role."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("role", nargs="?", choices=("sessions", "sandbox-host"), default="sessions")
+    role = parser.parse_args().role
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(_run(role, Settings.from_env(os.environ)))
+
+
+if __name__ == "__main__":
+    main()

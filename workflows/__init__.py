@@ -1,0 +1,1 @@
+"""Deterministic orchestration: the session and its turns."""

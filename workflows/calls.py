@@ -1,0 +1,137 @@
+"""How the session workflow asks for its side effects: one function an activity, with its policy.
+
+Local activities are single store transactions of a few milliseconds, idempotent by design;
+everything that can take long or reaches beyond the store is a regular activity.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from contracts.turn import (
+    MODEL_ATTEMPTS,
+    Activity,
+    CallRef,
+    CloseTurn,
+    GiveUpCall,
+    HandOver,
+    ModelCall,
+    ModelReply,
+    ToolCall,
+    TurnOpened,
+    TurnRequest,
+)
+
+#: A dead worker is noticed after this long. Heartbeats come from a background task every second.
+HEARTBEAT = timedelta(seconds=5)
+
+#: A sandbox host that takes nothing from its queue for this long is gone; a restart takes a few
+#: seconds.
+HOST_WAIT = timedelta(seconds=30)
+
+#: The longest single model call: reasoning models stream for many minutes.
+MODEL_TIMEOUT = timedelta(minutes=30)
+
+#: What a tool call's runner may need beyond the tool's own time: start of an environment, drain,
+#: kill.
+TOOL_MARGIN = timedelta(seconds=30)
+
+#: A store transaction; waiting for a lock is the longest part of it.
+STORE_TIMEOUT = timedelta(seconds=30)
+
+#: The store is retried until it answers: giving up would lose a turn that the log says is running.
+STORE_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
+)
+
+#: The first retry follows at once, since most are for a dead worker; the provider's own delays are
+#: set by the activity.
+MODEL_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=MODEL_ATTEMPTS,
+)
+
+#: A tool call is keyed by its id, so a retry re-attaches; this many host deaths in one call end it.
+TOOL_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    maximum_interval=timedelta(seconds=5),
+    maximum_attempts=20,
+)
+
+
+async def open_turn(request: TurnRequest) -> TurnOpened:
+    """Bring the invocation's messages into the transcript, or learn that it must not run."""
+    return await workflow.execute_local_activity(
+        Activity.OPEN_TURN,
+        request,
+        result_type=TurnOpened,
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def close_turn(end: CloseTurn) -> None:
+    """Settle what is left and write the end of the invocation."""
+    await workflow.execute_local_activity(
+        Activity.CLOSE_TURN,
+        end,
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def hand_over(invocation_id: str) -> None:
+    """Show the caller the calls that wait for it."""
+    await workflow.execute_local_activity(
+        Activity.HAND_OVER,
+        HandOver(invocation_id),
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def call_model(call: ModelCall) -> ModelReply:
+    """Make one model call.
+
+    Raises:
+        ActivityError: it failed for good, or too often.
+    """
+    return await workflow.execute_activity(
+        Activity.CALL_MODEL,
+        call,
+        result_type=ModelReply,
+        start_to_close_timeout=MODEL_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=MODEL_RETRY,
+    )
+
+
+async def run_tools(invocation_id: str, calls: tuple[CallRef, ...]) -> None:
+    """Run tool calls at the same time; each leaves its outcome in the store, in whatever order."""
+    await asyncio.gather(*(_run_tool(invocation_id, call) for call in calls))
+
+
+async def _run_tool(invocation_id: str, call: CallRef) -> None:
+    try:
+        await workflow.execute_activity(
+            Activity.RUN_TOOL,
+            ToolCall(invocation_id, call.id),
+            task_queue=call.queue,
+            schedule_to_start_timeout=HOST_WAIT,
+            start_to_close_timeout=timedelta(seconds=call.timeout_s) + TOOL_MARGIN,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=TOOL_RETRY,
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        await workflow.execute_local_activity(
+            Activity.GIVE_UP_CALL,
+            GiveUpCall(invocation_id, call.id, "unreachable"),
+            start_to_close_timeout=STORE_TIMEOUT,
+            retry_policy=STORE_RETRY,
+        )

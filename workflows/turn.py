@@ -1,0 +1,148 @@
+"""One turn: model and tools in a loop, until the model ends, a person must act or a limit is met.
+
+In order:
+1. The limits are checked: model calls, output tokens. Time is watched from outside the loop.
+2. One model call. Its message is in the store when it returns; here only references arrive.
+3. No tool calls: the turn ends with the model's own stop reason.
+4. Calls that stand before the first one that the caller must answer run, all at the same time.
+5. A call that the caller must answer ends the turn with `tool_use`; calls after it run once every
+   waiting call has its answer, at the start of the invocation that brings the last one.
+6. Again from 1.
+
+It never sees the text of a message, an argument or a result; never waits for a person; never ends
+without a closing row in the log, whatever happened.
+"""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from contracts.errors import ErrorType
+from contracts.turn import CloseTurn, ModelCall, ModelReply, TurnProgress, TurnRequest
+from everloop.types import StopReason
+from workflows import calls
+
+
+class TurnContinues(Exception):
+    """The history is long: the turn goes on in the next run, from this point."""
+
+    def __init__(self, progress: TurnProgress) -> None:
+        """Carry how far the turn has come."""
+        super().__init__(progress.invocation_id)
+        self.progress = progress
+
+
+async def begin_turn(request: TurnRequest) -> bool:
+    """Open an invocation's turn and run it.
+
+    Returns:
+        Whether calls wait for the caller now.
+
+    Raises:
+        TurnContinues: it goes on in the next run.
+    """
+    opened = await calls.open_turn(request)
+    if not opened.runs:
+        return opened.waiting
+    progress = TurnProgress(
+        invocation_id=request.invocation_id,
+        seq=opened.seq,
+        step=0,
+        output_tokens=0,
+        max_iterations=opened.max_iterations,
+        max_tokens=opened.max_tokens,
+        deadline_s=workflow.time() + opened.timeout_s,
+    )
+    turn = _Turn(progress)
+    return await turn.run(ModelReply(opened.seq, StopReason.TOOL_USE, 0, opened.calls))
+
+
+async def continue_turn(progress: TurnProgress) -> bool:
+    """Take up a turn that an earlier run left unfinished; returns and raises as `begin_turn`."""
+    return await _Turn(progress).run(None)
+
+
+class _Turn:
+    def __init__(self, progress: TurnProgress) -> None:
+        self._invocation_id = progress.invocation_id
+        self._limits = progress
+        self._seq = progress.seq
+        self._step = progress.step
+        self._output_tokens = progress.output_tokens
+
+    async def run(self, due: ModelReply | None) -> bool:
+        loop = asyncio.create_task(self._loop(due))
+        try:
+            left_s = max(self._limits.deadline_s - workflow.time(), 0)
+            done, _ = await workflow.wait([loop], timeout=left_s)
+            end = await self._ended(loop) if done else await self._stopped(loop)
+        except asyncio.CancelledError:
+            loop.cancel()
+            interrupted = CloseTurn(self._invocation_id, StopReason.INTERRUPTED)
+            await asyncio.shield(asyncio.create_task(calls.close_turn(interrupted)))
+            raise
+        await calls.close_turn(end)
+        return end.stop_reason is StopReason.TOOL_USE
+
+    async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
+        try:
+            return CloseTurn(self._invocation_id, await loop)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            return CloseTurn(self._invocation_id, error=_error_type(error))
+
+    async def _stopped(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
+        loop.cancel()
+        await workflow.wait([loop])
+        return CloseTurn(self._invocation_id, StopReason.TIMEOUT_EXCEEDED)
+
+    async def _loop(self, due: ModelReply | None) -> StopReason:
+        if due and due.calls:
+            await calls.run_tools(self._invocation_id, due.calls)
+            self._seq = due.seq + 1
+        while True:
+            if workflow.info().is_continue_as_new_suggested():
+                raise TurnContinues(self._progress())
+            if self._step >= self._limits.max_iterations:
+                return StopReason.MAX_ITERATIONS_EXCEEDED
+            budget = self._limits.max_tokens
+            if budget is not None and self._output_tokens >= budget:
+                return StopReason.MAX_OUTPUT_TOKENS_EXCEEDED
+
+            reply = await calls.call_model(ModelCall(self._invocation_id, self._step, self._seq))
+            self._step += 1
+            self._output_tokens += reply.output_tokens
+            if reply.stop_reason is not StopReason.TOOL_USE:
+                return reply.stop_reason
+            if not await self._see_to(reply):
+                return StopReason.TOOL_USE
+
+    async def _see_to(self, reply: ModelReply) -> bool:
+        """Run what may run now; False when the caller must act first."""
+        handed = next((i for i, call in enumerate(reply.calls) if call.queue is None), None)
+        await calls.run_tools(self._invocation_id, reply.calls[:handed])
+        if handed is not None:
+            await calls.hand_over(self._invocation_id)
+            return False
+        self._seq = reply.seq + 1
+        return True
+
+    def _progress(self) -> TurnProgress:
+        return TurnProgress(
+            invocation_id=self._invocation_id,
+            seq=self._seq,
+            step=self._step,
+            output_tokens=self._output_tokens,
+            max_iterations=self._limits.max_iterations,
+            max_tokens=self._limits.max_tokens,
+            deadline_s=self._limits.deadline_s,
+        )
+
+
+def _error_type(error: ActivityError) -> str:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type in set(ErrorType):
+        return str(cause.type)
+    return ErrorType.MACHINERY
