@@ -1,0 +1,118 @@
+"""What an iteration costs: time, events and bytes of history, beside a bare two-activity loop."""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from bench.bare import QUEUE
+from bench.report import Figure
+from tests.e2e.stack import Stack, new_session, say
+
+#: An iteration may take this many times the bare loop's.
+TIME_FACTOR = 1.25
+EVENTS_BUDGET = 12.3
+BYTES_BUDGET = 2048
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one iteration."""
+
+    ms: float
+    events: float
+    size: float
+
+
+async def measure(stack: Stack, model_url: str, *, iterations: int, rounds: int) -> list[Figure]:
+    """Run both loops in turn.
+
+    Args:
+        stack: a running Everloop.
+        model_url: base URL of the instant model.
+        iterations: tool calls in one turn.
+        rounds: interleaved rounds; medians are reported.
+
+    Returns:
+        Time, events and bytes of one iteration.
+    """
+    client = await Client.connect(stack.temporal)
+    arn = stack.harness(
+        model={"liteLlmModelConfig": {"modelId": "openai/bench", "apiBase": model_url}},
+        maxIterations=iterations + 1,
+    )
+    await asyncio.to_thread(stack.invoke, arn, new_session(), say("work 3"))
+    ours: list[Cost] = []
+    bare: list[Cost] = []
+    async with _bare_worker(stack.temporal):
+        await _bare_run(client, 3)
+        for _ in range(rounds):
+            bare.append(await _bare_run(client, iterations))
+            ours.append(await _our_run(stack, client, arn, iterations))
+    label = f"iteration, of {iterations}"
+    return [
+        _figure(f"{label}: time", "ms", ours, bare, "ms", TIME_FACTOR * _median(bare, "ms")),
+        _figure(f"{label}: history events", "events", ours, bare, "events", EVENTS_BUDGET),
+        _figure(f"{label}: history size", "bytes", ours, bare, "size", BYTES_BUDGET),
+    ]
+
+
+def _figure(
+    what: str, unit: str, ours: list[Cost], bare: list[Cost], of: str, budget: float
+) -> Figure:
+    return Figure(what, unit, _median(ours, of), _median(bare, of), budget)
+
+
+def _median(costs: list[Cost], of: str) -> float:
+    return statistics.median(getattr(cost, of) for cost in costs)
+
+
+@asynccontextmanager
+async def _bare_worker(address: str) -> AsyncIterator[None]:
+    worker = subprocess.Popen([sys.executable, "-m", "bench.bare", address], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    await asyncio.to_thread(worker.stdout.readline)
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+async def _bare_run(client: Client, iterations: int) -> Cost:
+    name = f"bare-{uuid.uuid4()}"
+    start = time.perf_counter()
+    await client.execute_workflow("Bare", iterations, id=name, task_queue=QUEUE)
+    return await _cost(client, name, iterations, time.perf_counter() - start)
+
+
+async def _our_run(stack: Stack, client: Client, arn: str, iterations: int) -> Cost:
+    session = new_session()
+    start = time.perf_counter()
+    told = await asyncio.to_thread(stack.invoke, arn, session, say(f"work {iterations}"))
+    wall = time.perf_counter() - start
+    if told.stops.count("tool_result") != iterations or told.stop_reason != "end_turn":
+        raise RuntimeError(f"the turn ended as {told.stop_reason} after {len(told.stops)} messages")
+    account, harness = arn.split(":")[4], arn.split("/")[1]
+    return await _cost(client, f"session:{account}:{harness}:{session}", iterations, wall)
+
+
+async def _cost(client: Client, workflow_id: str, iterations: int, wall_s: float) -> Cost:
+    events = size = 0
+    run_id: str | None = None
+    while True:
+        handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+        info = (await handle.describe()).raw_description.workflow_execution_info
+        events += info.history_length
+        size += info.history_size_bytes
+        first = await anext(aiter(handle.fetch_history_events()))
+        run_id = first.workflow_execution_started_event_attributes.continued_execution_run_id
+        if not run_id:
+            return Cost(wall_s * 1000 / iterations, events / iterations, size / iterations)

@@ -1,0 +1,279 @@
+"""A running Everloop for tests: real processes, started as users do, and ways to hurt them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import boto3
+from botocore.config import Config
+
+ROLE = "arn:aws:iam::000000000000:role/Agent"
+DEMO = {"liteLlmModelConfig": {"modelId": "demo/scripted"}}
+APPROVAL = {
+    "type": "inline_function",
+    "name": "request_approval",
+    "config": {
+        "inlineFunction": {
+            "description": "Ask a person to approve what is about to be done.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {"request": {"type": "string"}},
+                "required": ["request"],
+            },
+        }
+    },
+}
+
+Frame = dict[str, Any]
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, within_s: float = 30, what: str = "") -> T:
+    """Poll until the condition is truthy.
+
+    Raises:
+        TimeoutError: it did not become so in time.
+    """
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(what or "the condition did not come about")
+        time.sleep(0.02)
+    return value
+
+
+def new_session() -> str:
+    return f"session-{uuid.uuid4()}"
+
+
+def say(text: str) -> list[Frame]:
+    """The `messages` of a plain user message."""
+    return [{"role": "user", "content": [{"text": text}]}]
+
+
+def answer(*results: tuple[str, str]) -> list[Frame]:
+    """The `messages` that answer waiting calls: (tool use id, text)."""
+    return [
+        {
+            "role": "user",
+            "content": [
+                {
+                    "toolResult": {
+                        "toolUseId": tool_use_id,
+                        "content": [{"text": text}],
+                        "status": "success",
+                    }
+                }
+                for tool_use_id, text in results
+            ],
+        }
+    ]
+
+
+@dataclass
+class Told:
+    """What a stream told, put together as a client would."""
+
+    frames: list[Frame] = field(default_factory=list[Frame])
+
+    @property
+    def stops(self) -> list[str]:
+        return [f["messageStop"]["stopReason"] for f in self.frames if "messageStop" in f]
+
+    @property
+    def stop_reason(self) -> str:
+        return self.stops[-1]
+
+    @property
+    def messages(self) -> list[tuple[str, str, str]]:
+        """(role, stop reason, all text and results) of each message."""
+        told: list[tuple[str, str, str]] = []
+        role, text = "", ""
+        for frame in self.frames:
+            if "messageStart" in frame:
+                role, text = frame["messageStart"]["role"], ""
+            elif "contentBlockDelta" in frame:
+                delta = frame["contentBlockDelta"]["delta"]
+                text += delta.get("text", "")
+                text += "".join(piece["text"] for piece in delta.get("toolResult", []))
+            elif "messageStop" in frame:
+                told.append((role, frame["messageStop"]["stopReason"], text))
+                role, text = "", ""
+        return told
+
+    @property
+    def text(self) -> str:
+        """The text of settled assistant messages."""
+        return "".join(
+            text
+            for role, stop, text in self.messages
+            if role == "assistant" and stop != "interrupted"
+        )
+
+    @property
+    def results(self) -> list[str]:
+        """The text of each user message of tool results."""
+        return [text for role, _, text in self.messages if role == "user"]
+
+    @property
+    def tool_uses(self) -> list[Frame]:
+        """Every tool call's start: toolUseId and name."""
+        return [
+            frame["contentBlockStart"]["start"]["toolUse"]
+            for frame in self.frames
+            if "toolUse" in frame.get("contentBlockStart", {}).get("start", {})
+        ]
+
+
+class Stack:
+    """`everloop dev` on a data directory and free ports of its own."""
+
+    def __init__(self, data_dir: Path, **env: str) -> None:
+        self.data_dir = data_dir
+        self._env = {**os.environ, "NO_COLOR": "1", "EVERLOOP_SHUTDOWN_S": "2", **env}
+        self._log = data_dir.with_suffix(".dev.log")
+        self._dev: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Stack":
+        command = [sys.executable, "-m", "everloop.cli", "dev", "--port", "0"]
+        with self._log.open("ab") as log:
+            self._dev = subprocess.Popen(
+                [*command, "--data-dir", str(self.data_dir)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=self._env,
+            )
+        wait_until(self._ready, within_s=90, what="everloop dev did not become ready")
+        return self
+
+    def _ready(self) -> bool:
+        assert self._dev is not None
+        if self._dev.poll() is not None:
+            raise RuntimeError(f"everloop dev ended: {self._log.read_text()}")
+        return self.state().get("phase") == "ready"
+
+    def stop(self) -> None:
+        if self._dev is None:
+            return
+        self._dev.send_signal(signal.SIGTERM)
+        try:
+            self._dev.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._dev.kill()
+            self._dev.wait()
+            raise
+        finally:
+            self._dev = None
+
+    def state(self) -> Frame:
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads((self.data_dir / "dev.json").read_text())
+        return {}
+
+    def process(self, name: str) -> Frame:
+        return next(p for p in self.state()["processes"] if p["name"] == name)
+
+    def kill(self, name: str) -> None:
+        """Kill a process with -9 and wait until the supervisor has noticed."""
+        pid = self.process(name)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.process(name)["pid"] != pid, what=f"{name} was not noticed dead")
+
+    def wait_ready(self, name: str) -> None:
+        wait_until(
+            lambda: self.process(name)["phase"] == "ready", within_s=60, what=f"{name} is not ready"
+        )
+
+    @property
+    def endpoint(self) -> str:
+        return self.state()["addresses"]["api"]
+
+    @property
+    def temporal(self) -> str:
+        return self.state()["addresses"]["temporal"]
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite+aiosqlite:///{self.data_dir / 'everloop.db'}"
+
+    def client(self, service: str, endpoint: str | None = None) -> Any:
+        return cast(Any, boto3).client(
+            service,
+            endpoint_url=endpoint or self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="everloop-dev",
+            aws_secret_access_key="everloop-dev",
+            config=Config(retries={"max_attempts": 0}, read_timeout=120),
+        )
+
+    @property
+    def control(self) -> Any:
+        return self.client("bedrock-agentcore-control")
+
+    @property
+    def data(self) -> Any:
+        return self.client("bedrock-agentcore")
+
+    def harness(self, **members: Any) -> str:
+        """Create a harness with the demo model; its ARN."""
+        members.setdefault("model", DEMO)
+        created = self.control.create_harness(
+            harnessName=f"h{uuid.uuid4().hex[:12]}", executionRoleArn=ROLE, **members
+        )
+        return created["harness"]["arn"]
+
+    def open(
+        self,
+        arn: str,
+        session: str,
+        messages: Sequence[Frame],
+        *,
+        key: str | None = None,
+        endpoint: str | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> Iterator[Frame]:
+        """Send an invocation; the frames of its stream as they arrive."""
+        client = self.client("bedrock-agentcore", endpoint)
+        wanted = dict(headers or {})
+        if key:
+            wanted["x-everloop-invocation-id"] = key
+
+        def add_headers(request: Any, **_: Any) -> None:
+            for name, value in wanted.items():
+                request.headers[name] = value
+
+        client.meta.events.register("before-sign.bedrock-agentcore.InvokeHarness", add_headers)
+        response = client.invoke_harness(
+            harnessArn=arn, runtimeSessionId=session, messages=list(messages), **members
+        )
+        return iter(response["stream"])
+
+    def invoke(self, arn: str, session: str, messages: Sequence[Frame], **members: Any) -> Told:
+        """Send an invocation and read its stream to the end."""
+        return Told(list(self.open(arn, session, messages, **members)))
+
+    def follow(self, arn: str, session: str, messages: Sequence[Frame], *, key: str) -> Told:
+        """As a stubborn client: send again under the same key until a whole stream has come."""
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                return self.invoke(arn, session, messages, key=key)
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def volume_files(self, name: str) -> list[Path]:
+        """Files of that name on any session's volume."""
+        return sorted((self.data_dir / "volumes").glob(f"**/{name}"))

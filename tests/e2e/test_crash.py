@@ -1,0 +1,116 @@
+"""Each process killed with -9, mid-stream and mid-tool: runs finish, effects happen once."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stack import Stack, Told, new_session, say, wait_until
+
+PROCESSES = ("worker", "api", "sandbox-host", "temporal")
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = Stack(tmp_path_factory.mktemp("hurt") / "data").start()
+    yield running
+    running.stop()
+
+
+def in_background(call: Callable[[], Told]) -> Callable[[], Told]:
+    """Run a call in a thread; the returned function waits for what it gives."""
+    outcome: list[Told | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Told:
+        thread.join(timeout=120)
+        assert outcome, "no answer within two minutes"
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    return result
+
+
+def lines(stack: Stack, name: str) -> list[str]:
+    found = stack.volume_files(name)
+    return found[0].read_text().split() if found else []
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_finishes_after_a_process_is_killed_mid_tool(hurt: Stack, name: str) -> None:
+    hurt.wait_ready(name)
+    arn, session, key = hurt.harness(), new_session(), f"mid-tool-{name}"
+    effects = f"{name}.effects"
+    work = say(
+        " ".join(
+            f"Run the shell command `echo {step} >> {effects}; sleep 1`." for step in range(STEPS)
+        )
+    )
+    told = in_background(lambda: hurt.follow(arn, session, work, key=key))
+    wait_until(lambda: len(lines(hurt, effects)) == 2, what="the second command did not start")
+    hurt.kill(name)
+
+    finished = told()
+    assert finished.stop_reason == "end_turn"
+    assert lines(hurt, effects) == [str(step) for step in range(STEPS)]
+    assert [json.loads(result)["exit_code"] for result in finished.results] == [0] * STEPS
+    hurt.wait_ready(name)
+    assert hurt.invoke(arn, session, work, key=key).messages == finished.messages
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_finishes_after_a_process_is_killed_mid_stream(hurt: Stack, name: str) -> None:
+    hurt.wait_ready(name)
+    arn, session, key = hurt.harness(), new_session(), f"mid-stream-{name}"
+    begun = threading.Event()
+
+    def read() -> Told:
+        told = Told()
+        try:
+            for frame in hurt.open(arn, session, say("Count to 150"), key=key):
+                told.frames.append(frame)
+                if len(told.frames) > 20:
+                    begun.set()
+        except Exception:
+            begun.set()
+            return hurt.follow(arn, session, say("Count to 150"), key=key)
+        return told
+
+    told = in_background(read)
+    assert begun.wait(30)
+    hurt.kill(name)
+
+    finished = told()
+    assert finished.stop_reason == "end_turn"
+    assert finished.text.split() == [str(number) for number in range(1, 151)]
+    if name == "worker":
+        cut = [text for _, stop, text in finished.messages if stop == "interrupted"]
+        assert len(cut) == 1, "the dead worker's words are closed as interrupted"
+        assert finished.text.startswith(cut[0])
+    hurt.wait_ready(name)
+
+
+def test_a_killed_environment_gives_a_clear_result_and_no_second_run(
+    hurt: Stack, tmp_path: Path
+) -> None:
+    hurt.wait_ready("sandbox-host")
+    told = hurt.invoke(
+        hurt.harness(),
+        new_session(),
+        say("Run the shell command `echo once >> lost.effects; kill -9 -1; sleep 30`"),
+    )
+    assert told.stop_reason == "end_turn"
+    assert "not run again" in told.results[0]
+    assert lines(hurt, "lost.effects") == ["once"]
