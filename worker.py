@@ -132,7 +132,9 @@ async def _run(role: str, settings: Settings) -> None:
 
 def main() -> None:
     """Run a worker process; the command line names its role."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="everloop-worker", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("role", nargs="?", choices=("sessions", "sandbox-host"), default="sessions")
     role = parser.parse_args().role
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

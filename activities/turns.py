@@ -48,7 +48,8 @@ class TurnActivities:
         turns = self._store.turns
         opening = await turns.open(_session(), request.invocation_id)
         if opening.state is not InvocationState.OPEN:
-            return TurnOpened(runs=False, waiting=opening.waiting)
+            waiting = await self._store.calls.pending(_session())
+            return TurnOpened(runs=False, waiting=bool(waiting))
         if opening.waiting:
             await turns.close(
                 _session(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None

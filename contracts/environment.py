@@ -85,7 +85,9 @@ class CommandResult:
         stdout: head and tail of what it wrote, with a line saying what was left out between.
         stderr: likewise.
         left_out_bytes: how much of both is not in `stdout` and `stderr`.
-        output_file: where inside the environment the full output is, when some was left out.
+        output_file: where inside the environment the full output is, when some was left out or more
+            may come from the background.
+        background: whether processes that it started still ran when it ended.
     """
 
     end: CommandEnd
@@ -94,3 +96,4 @@ class CommandResult:
     stderr: str = ""
     left_out_bytes: int = 0
     output_file: str | None = None
+    background: bool = False

@@ -25,6 +25,39 @@ class ErrorType(StrEnum):
     MACHINERY = "Machinery"
 
 
+class ModelFault(StrEnum):
+    """Why a model call did not succeed; the code that goes into workflow history."""
+
+    #: No key, no credentials or no server for it in this deployment.
+    NOT_CONFIGURED = "not_configured"
+    #: The provider did not accept the key or credentials.
+    NOT_AUTHORISED = "not_authorised"
+    #: The provider does not know the model.
+    NOT_FOUND = "not_found"
+    #: The provider does not accept the request, or will not answer it.
+    REFUSED = "refused"
+    #: The conversation is longer than the model can read.
+    CONTEXT_WINDOW = "context_window"
+    #: Rate limit; passes.
+    RATE_LIMITED = "rate_limited"
+    #: The provider is overloaded, unreachable or broken; may pass.
+    UNAVAILABLE = "unavailable"
+    #: The provider did not answer in time; may pass.
+    TIMED_OUT = "timed_out"
+    #: The stream ended before the provider said that it was done; may pass.
+    CUT_STREAM = "cut_stream"
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self in (
+            ModelFault.RATE_LIMITED,
+            ModelFault.UNAVAILABLE,
+            ModelFault.TIMED_OUT,
+            ModelFault.CUT_STREAM,
+        )
+
+
 class AwsError(StrEnum):
     """Error names of the service models; each one's HTTP status is in the model."""
 
@@ -117,9 +150,40 @@ class StaleAttempt(EverloopError):
     """A writer's attempt at a step is no longer the newest; it must stop and write nothing more."""
 
 
+class ModelFailed(EverloopError):
+    """A model call did not succeed; the message is for the user and holds no secrets."""
+
+    def __init__(
+        self, message: str, *, fault: ModelFault, retry_after_s: float | None = None
+    ) -> None:
+        """Describe a failed call.
+
+        Args:
+            message: what the user reads, secrets already taken out.
+            fault: why, and with it whether a retry may help.
+            retry_after_s: how long the provider asks to wait.
+        """
+        super().__init__(message)
+        self.fault = fault
+        self.retry_after_s = retry_after_s
+
+
+class TooLarge(EverloopError):
+    """A value is larger than what is kept; the message says how large it may be."""
+
+
 class EnvironmentGone(EverloopError):
     """An environment is confirmed to have ended; what ran in it has an unknown outcome."""
 
 
 class EnvironmentUnavailable(EverloopError):
     """No environment can be had here; the message says why and how to mend it."""
+
+
+class EnvironmentRefused(EverloopError):
+    """A running environment did not do what it was asked; `code` is one of agentd's protocol."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Hold agentd's code and words."""
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,260 @@
+"""The activity that makes one model call and leaves its answer in the store.
+
+It may run again at any point: a step that was settled is returned as it is, and a writer that was
+overtaken by a later attempt stops. History gets the place of the answer, never its words, and codes
+of failures, never a provider's text; that text goes to the store, for whoever invoked the harness.
+"""
+
+import asyncio
+import logging
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.model import gateway
+from activities.model.assemble import Assembler, Settled
+from activities.model.checks import refusal
+from activities.model.failures import judge
+from activities.model.mapping import Target, target_of
+from activities.model.translate import Json, messages_for, tools_for
+from activities.model.window import shown
+from activities.model.writer import DeltaWriter
+from activities.tools.catalog import ToolCatalog
+from contracts.errors import ErrorType, ModelFailed, ModelFault, ServiceError, StaleAttempt
+from contracts.events import BlockDelta
+from contracts.harness import RunConfig
+from contracts.messages import Message, StopReason, TokenUsage, ToolUseBlock
+from contracts.records import NewCall, StepRecord
+from contracts.settings import Settings
+from contracts.tools import CallState, ToolSpec
+from contracts.turn import Activity, CallRef, ModelCall, ModelReply
+from store import Store
+
+#: A dead worker is noticed after the workflow's heartbeat timeout, five of these.
+HEARTBEAT_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The step that is written, and by which attempt."""
+
+    session: str
+    invocation_id: str
+    step: int
+    attempt: int
+
+
+class ModelCalls:
+    """Calls models for the session workflow."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        catalog: ToolCatalog,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Prepare to call models.
+
+        Args:
+            store: where transcripts are read and answers left.
+            settings: where the demo model is, and the default region.
+            catalog: which tools an invocation offers, and who runs them.
+            env: the worker's environment, which holds the providers' keys.
+        """
+        self._store = store
+        self._settings = settings
+        self._catalog = catalog
+        self._env = env
+
+    @activity.defn(name=Activity.CALL_MODEL)
+    async def call_model(self, call: ModelCall) -> ModelReply:
+        """Make one model call.
+
+        Args:
+            call: names the step.
+
+        Returns:
+            Where the answer is, and the tool calls to see to.
+
+        Raises:
+            ApplicationError: of a `contracts.errors.ErrorType`, with a `ModelFault` as its detail
+                when a provider failed. Retryable or not as that says.
+        """
+        session = activity.info().workflow_id
+        if session is None:
+            raise ValueError("runs only inside a session workflow")
+        try:
+            return await self._call(session, call)
+        except ApplicationError:
+            raise
+        except StaleAttempt:
+            raise ApplicationError(
+                "a later attempt writes this step",
+                type=ErrorType.STALE_ATTEMPT,
+                non_retryable=True,
+            ) from None
+        except Exception as error:
+            # Its words may hold parts of the conversation: not for history, nor for the log.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("model call failed: %s\n%s", type(error).__name__, where)
+            raise ApplicationError(
+                "a part of the worker failed", type=ErrorType.MACHINERY
+            ) from None
+
+    async def _call(self, session: str, call: ModelCall) -> ModelReply:
+        start = await self._store.turns.begin_step(session, call.invocation_id, call.step)
+        if start.settled is not None:
+            return _reply_again(start.settled)
+        step = _Step(session, call.invocation_id, call.step, start.attempt)
+        run = await self._store.turns.config(session, call.invocation_id)
+        conversation = await shown(
+            self._store, session, upto_seq=start.seq, limit=run.config.truncation.window
+        )
+        began = time.monotonic()
+        try:
+            settled = await self._ask(step, run, conversation)
+        except ModelFailed as failed:
+            if failed.fault is not ModelFault.CONTEXT_WINDOW:
+                await self._store.turns.note_failure(session, call.invocation_id, str(failed))
+                raise _told(failed) from None
+            settled = _overflow()
+        return await self._commit(step, run, settled, round((time.monotonic() - began) * 1000))
+
+    async def _ask(self, step: _Step, run: RunConfig, conversation: Sequence[Message]) -> Settled:
+        try:
+            target = target_of(run.config.model, self._settings, self._env)
+        except ServiceError as error:
+            raise judge(error, self._env) from error
+        system = [block.text for block in run.config.system_prompt]
+        messages, target = messages_for(target, system, conversation)
+        tools = tools_for(target, self._catalog.offered(run), conversation)
+        return await self._stream(step, target, messages, tools)
+
+    async def _stream(
+        self, step: _Step, target: Target, messages: Sequence[Json], tools: Sequence[Json]
+    ) -> Settled:
+        """Read the provider's stream while the log is written and Temporal hears that we live."""
+
+        async def append(index: int, pieces: Sequence[BlockDelta]) -> None:
+            await self._store.turns.append(
+                step.session, step.invocation_id, step.step, step.attempt, index, pieces
+            )
+
+        async def read() -> Settled:
+            assembler = Assembler(target)
+            try:
+                async with aclosing(gateway.stream(target, messages, tools)) as chunks:
+                    async for chunk in chunks:
+                        if (piece := assembler.add(chunk)) is not None:
+                            await writer.put(piece)
+            except Exception as error:
+                raise judge(error, self._env) from error
+            return assembler.settle()
+
+        writer = DeltaWriter(append)
+        reading = asyncio.create_task(read())
+        writing = asyncio.create_task(writer.run())
+        beating = asyncio.create_task(_heartbeat())
+        tasks = (reading, writing, beating)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {reading}:
+                task.result()
+            return reading.result()
+        finally:
+            writer.stop()
+            reading.cancel()
+            beating.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _commit(
+        self, step: _Step, run: RunConfig, settled: Settled, latency_ms: int
+    ) -> ModelReply:
+        offered = self._catalog.offered(run)
+        calls = [
+            await self._new_call(step.session, use, offered, settled.failures.get(use.id))
+            for use in settled.message.tool_uses
+        ]
+        seq = await self._store.turns.commit_step(
+            step.session,
+            step.invocation_id,
+            step.step,
+            step.attempt,
+            message=settled.message,
+            calls=calls,
+            usage=settled.usage,
+            latency_ms=latency_ms,
+            model_id=run.config.model.chosen.model_id,
+        )
+        return ModelReply(
+            seq=seq,
+            stop_reason=settled.stop_reason,
+            output_tokens=settled.usage.output_tokens,
+            calls=tuple(
+                CallRef(call.block.id, call.queue, call.timeout_s)
+                for call in calls
+                if call.failure is None
+            ),
+        )
+
+    async def _new_call(
+        self, session: str, use: ToolUseBlock, offered: Sequence[ToolSpec], failure: str | None
+    ) -> NewCall:
+        failure = failure or refusal(use, offered)
+        spec = next((spec for spec in offered if spec.name == use.name), None)
+        if spec is None or failure is not None:
+            kind = spec.kind if spec else None
+            return NewCall(block=use, kind=kind, queue=None, timeout_s=0, failure=failure)
+        return NewCall(
+            block=use,
+            kind=spec.kind,
+            queue=await self._catalog.queue_for(session, spec),
+            timeout_s=self._catalog.timeout_for(spec, use.input),
+        )
+
+
+async def _heartbeat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(HEARTBEAT_S)
+
+
+def _overflow() -> Settled:
+    stop_reason = StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED
+    message = Message(role="assistant", blocks=(), stop_reason=stop_reason)
+    return Settled(message, stop_reason, TokenUsage(), {})
+
+
+def _reply_again(settled: StepRecord) -> ModelReply:
+    return ModelReply(
+        seq=settled.seq,
+        stop_reason=settled.stop_reason,
+        output_tokens=settled.usage.output_tokens,
+        calls=tuple(
+            CallRef(call.id, call.queue, call.timeout_s)
+            for call in settled.calls
+            if call.state in (CallState.REQUESTED, CallState.WAITING)
+        ),
+    )
+
+
+def _told(failed: ModelFailed) -> ApplicationError:
+    passes = failed.fault.passes
+    pause = failed.retry_after_s
+    return ApplicationError(
+        "the model call failed",
+        failed.fault.value,
+        type=ErrorType.MODEL_UNAVAILABLE if passes else ErrorType.MODEL_REFUSED,
+        non_retryable=not passes,
+        next_retry_delay=timedelta(seconds=pause) if passes and pause is not None else None,
+    )

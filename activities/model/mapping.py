@@ -1,0 +1,229 @@
+"""Which model a configuration means, and how LiteLLM is asked for it. Pure.
+
+Sources: the members of AWS's `HarnessModelConfiguration`, and LiteLLM's names of providers.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from contracts.errors import ModelFailed, ModelFault, invalid
+from contracts.harness import BedrockModel, GeminiModel, LiteLlmModel, ModelConfig, OpenAiModel
+from contracts.messages import Origin
+from contracts.settings import Settings
+
+DEMO = "demo/"
+
+#: Sent where a server wants some key and none is configured: keyless OpenAI-compatible servers.
+NO_KEY = "none"
+
+#: The `additionalParams` that would change what is asked, where, or with whose key.
+RESERVED = frozenset(
+    {
+        "model", "messages", "tools", "functions", "stream", "stream_options", "n", "client",
+        "api_key", "api_base", "base_url", "custom_llm_provider", "organization", "deployment_id",
+        "num_retries", "max_retries", "fallbacks", "model_list", "timeout", "caching", "cache",
+        "callbacks", "success_callback", "failure_callback", "headers", "proxy", "ssl_verify",
+        "vertex_credentials", "acompletion", "input", "instructions",
+    }
+)  # fmt: skip
+_RESERVED_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "_")
+_OPEN_TO_ALL = frozenset({"aws_region_name", "aws_bedrock_project_id"})
+
+#: The variables of the worker's environment that hold a provider's key, as LiteLLM names them.
+_KEY_VARIABLES = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "mistral": ("MISTRAL_API_KEY",),
+}
+_BASE_VARIABLES = {
+    "openai": ("OPENAI_API_BASE", "OPENAI_BASE_URL"),
+    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "gemini": ("GEMINI_API_BASE",),
+    "mistral": ("MISTRAL_API_BASE",),
+}
+_REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
+
+_CLAUDE = re.compile(r"claude|anthropic", re.IGNORECASE)
+_GEMINI = re.compile(r"gemini", re.IGNORECASE)
+_OPENAI = re.compile(r"(?:^|[/.])(?:gpt-|o\d|chatgpt|codex)", re.IGNORECASE)
+_REASONS = re.compile(r"(?:^|[/.])(?:gpt-[5-9](?!.*chat)|gpt-oss|o\d)", re.IGNORECASE)
+
+
+class Thoughts(StrEnum):
+    """How thoughts travel back to the family that had them."""
+
+    #: `thinking_blocks` with their signatures: Claude, wherever it runs.
+    BLOCKS = "blocks"
+    #: `thought_signature` on tool calls: Gemini.
+    SIGNATURES = "signatures"
+    #: Encrypted reasoning items: OpenAI's Responses API.
+    ITEMS = "items"
+    #: They do not.
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model, as LiteLLM is asked for it.
+
+    Attributes:
+        model: LiteLLM's name of it, `provider/...`.
+        origin: the family that its answers come from.
+        thoughts: how its own earlier thoughts are given back to it.
+        parameters: further arguments of the call; they may hold a key, so they are never logged.
+    """
+
+    model: str
+    origin: Origin
+    thoughts: Thoughts = Thoughts.NONE
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    @property
+    def provider(self) -> str:
+        """The first part of the model's name."""
+        return self.model.partition("/")[0]
+
+
+def target_of(model: ModelConfig, settings: Settings, env: Mapping[str, str]) -> Target:
+    """Say how to ask for a configured model.
+
+    Args:
+        model: the union of the harness or the invocation.
+        settings: where the demo model is, and the default region.
+        env: the worker's environment, which holds the providers' keys.
+
+    Raises:
+        ModelFailed: the model cannot be called as things are set up; the message says why.
+        ServiceError: `additionalParams` holds what it must not.
+    """
+    chosen = model.chosen
+    match chosen:
+        case BedrockModel():
+            name, own = _bedrock(chosen, settings, env)
+        case OpenAiModel():
+            name, own = _openai(chosen, env)
+        case GeminiModel():
+            name, own = f"gemini/{chosen.model_id}", _sent("gemini", None, env)
+            if chosen.top_k is not None:
+                own["top_k"] = chosen.top_k
+        case LiteLlmModel():
+            name, own = _litellm(chosen, settings, env)
+    origin = origin_of(chosen.model_id)
+    thoughts = _thoughts(name, origin)
+    if thoughts is Thoughts.ITEMS:
+        # Nothing is kept at the provider: what it needs to think on comes back to us, encrypted.
+        own["store"] = False
+        if _REASONS.search(name):
+            own["include"] = ["reasoning.encrypted_content"]
+    sampling = {
+        "max_tokens": chosen.max_tokens,
+        "temperature": chosen.temperature,
+        "top_p": chosen.top_p,
+    }
+    given = {name: value for name, value in sampling.items() if value is not None}
+    additional = _additional(chosen.additional_params or {})
+    return Target(name, origin, thoughts, {**own, **given, **additional})
+
+
+def origin_of(model_id: str) -> Origin:
+    """The family of a model, by its id."""
+    for pattern, origin in (
+        (_CLAUDE, Origin.CLAUDE),
+        (_GEMINI, Origin.GEMINI),
+        (_OPENAI, Origin.OPENAI),
+    ):
+        if pattern.search(model_id):
+            return origin
+    return Origin.OTHER
+
+
+def _bedrock(
+    model: BedrockModel, settings: Settings, env: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    region: dict[str, Any] = {}
+    if not any(env.get(name) for name in _REGION_VARIABLES):
+        region["aws_region_name"] = settings.region
+    match model.api_format:
+        case "responses":
+            return f"bedrock_mantle/responses/{model.model_id}", region
+        case "chat_completions":
+            # Without it, LiteLLM sends models that its price list marks so to the Responses API.
+            return f"bedrock_mantle/{model.model_id}", {
+                **region,
+                "_skip_responses_api_bridge": True,
+            }
+        case _:
+            return f"bedrock/converse/{model.model_id}", region
+
+
+def _openai(model: OpenAiModel, env: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    own = _sent("openai", model.api_base, env)
+    if model.api_format == "chat_completions":
+        return f"openai/{model.model_id}", own
+    return f"openai/responses/{model.model_id}", own
+
+
+def _litellm(
+    model: LiteLlmModel, settings: Settings, env: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    if model.model_id.startswith(DEMO):
+        if settings.demo_model_url is None:
+            raise ModelFailed(
+                f"The model {model.model_id} is the scripted demo model, which does not run here. "
+                "`everloop dev` starts it; elsewhere start `python -m activities.model.demo` and "
+                "set EVERLOOP_DEMO_MODEL_URL, or choose another model.",
+                fault=ModelFault.NOT_CONFIGURED,
+            )
+        demo = {"api_base": settings.demo_model_url, "api_key": NO_KEY}
+        return f"openai/{model.model_id.removeprefix(DEMO)}", demo
+    provider = model.model_id.partition("/")[0]
+    return model.model_id, _sent(provider, model.api_base, env)
+
+
+def _sent(provider: str, api_base: str | None, env: Mapping[str, str]) -> dict[str, Any]:
+    """Where to, and with what key; LiteLLM itself reads the keys that are set."""
+    variables = _KEY_VARIABLES.get(provider, (f"{provider.upper().replace('-', '_')}_API_KEY",))
+    has_key = any(env.get(name) for name in variables)
+    bases = _BASE_VARIABLES.get(provider, ())
+    if api_base is None and any(env.get(name) for name in bases):
+        return {} if has_key else {"api_key": NO_KEY}
+    if api_base is None:
+        if provider in _KEY_VARIABLES and not has_key:
+            raise ModelFailed(
+                f"The worker has no key for {provider}: set {variables[0]} in its environment.",
+                fault=ModelFault.NOT_CONFIGURED,
+            )
+        return {}
+    return {"api_base": api_base} if has_key else {"api_base": api_base, "api_key": NO_KEY}
+
+
+def _thoughts(name: str, origin: Origin) -> Thoughts:
+    if "/responses/" in name:
+        return Thoughts.ITEMS
+    if origin is Origin.CLAUDE:
+        return Thoughts.BLOCKS
+    return Thoughts.SIGNATURES if origin is Origin.GEMINI else Thoughts.NONE
+
+
+def _additional(given: dict[str, Any]) -> dict[str, Any]:
+    for name, value in given.items():
+        _refuse_reserved(name)
+        if name == "extra_body" and isinstance(value, dict):
+            for inner in value:  # pyright: ignore[reportUnknownVariableType]
+                _refuse_reserved(str(inner))  # pyright: ignore[reportUnknownArgumentType]
+    return given
+
+
+def _refuse_reserved(name: str) -> None:
+    if name in _OPEN_TO_ALL:
+        return
+    if name in RESERVED or name.startswith(_RESERVED_PREFIXES):
+        raise invalid(
+            f"model.additionalParams.{name}",
+            "must not be set here: it decides what is sent, where to, or with whose key. "
+            "additionalParams are for the model's own parameters.",
+        )

@@ -1,0 +1,158 @@
+"""The activity that runs a tool call in the session's environment, on the machine that owns it.
+
+A call's intent is written before it is sent: a retry that finds the intent under another boot of
+the environment knows that the call was under way when everything ended, and does not repeat it.
+Under the same boot, agentd knows the call by its id and gives the running or finished one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+
+from activities.tools import file_operations, shell
+from activities.tools.outcome import Outcome, SandboxCall
+from activities.tools.schemas import FILE_OPERATIONS, SHELL
+from contracts.environment import EnvironmentSpec
+from contracts.errors import (
+    EnvironmentGone,
+    EnvironmentRefused,
+    EnvironmentUnavailable,
+)
+from contracts.harness import RunConfig
+from contracts.messages import ToolStatus
+from contracts.records import CallRecord
+from contracts.tools import CallState
+from contracts.turn import Activity, ToolCall
+from environments.environment import Environment
+from environments.host import SandboxHost
+from store import Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds between heartbeats; they also bring cancellation. The heartbeat time-out is 5 s.
+HEARTBEAT_S = 1.0
+#: Seconds that ending a cancelled command may take; agentd answers in a millisecond.
+CANCEL_S = 5.0
+
+
+class SandboxTools:
+    """Runs `shell` and `file_operations`."""
+
+    def __init__(self, store: Store, host: SandboxHost) -> None:
+        """Args: `store` has the calls, `host` owns this machine's environments."""
+        self._store = store
+        self._host = host
+
+    @activity.defn(name=Activity.RUN_TOOL)
+    async def run_tool(self, call: ToolCall) -> None:
+        """See that a call has an outcome in the store.
+
+        Whatever goes wrong with the tool or its environment is an outcome, for the model to read;
+        only a failure of the store fails the activity, and is retried.
+        """
+        session = _session()
+        async with _heartbeats():
+            record = await self._store.calls.get(session, call.tool_use_id)
+            if record.state is CallState.DONE:
+                return
+            run = await self._store.turns.config(session, call.invocation_id)
+            outcome = await self._outcome(session, record, environment_spec(run))
+            if outcome is not None:
+                await self._store.calls.finish(
+                    session, record.id, status=outcome.status, content=(outcome.text,)
+                )
+
+    async def _outcome(
+        self, session: str, record: CallRecord, spec: EnvironmentSpec
+    ) -> Outcome | None:
+        """The outcome of a call; None when it has got one meanwhile."""
+        try:
+            async with self._host.use(session, spec) as environment:
+                boot_id = environment.record.boot_id
+                record = await self._store.calls.start(session, record.id, boot_id)
+                if record.state is CallState.DONE:
+                    return None
+                if record.boot_id != boot_id and not _only_reads(record):
+                    return _lost(record, spec)
+                return await self._run(record, environment, spec)
+        except EnvironmentGone:
+            return _lost(record, spec)
+        except EnvironmentRefused as refusal:
+            if refusal.code == "forgotten":
+                return _lost(record, spec)
+            return Outcome(ToolStatus.ERROR, f"Error: the call was not run: {refusal}")
+        except EnvironmentUnavailable as unavailable:
+            return Outcome(ToolStatus.ERROR, f"Error: the call was not run: {unavailable}")
+
+    async def _run(
+        self, record: CallRecord, environment: Environment, spec: EnvironmentSpec
+    ) -> Outcome:
+        call = SandboxCall(record.id, record.input, environment, spec)
+        try:
+            if record.name == SHELL.name:
+                return await shell.run_shell(call)
+            if record.name == FILE_OPERATIONS.name:
+                return await file_operations.run_file_operation(call)
+        except asyncio.CancelledError:
+            details = activity.cancellation_details()
+            # A worker that shuts down, or whose heartbeats came late, is no reason to end a
+            # command: the retry joins it.
+            if details is not None and details.cancel_requested:
+                await asyncio.shield(_cancel(record.id, environment))
+            raise
+        return Outcome(ToolStatus.ERROR, f"Error: there is no tool named {record.name}")
+
+
+def environment_spec(run: RunConfig) -> EnvironmentSpec:
+    """What a run asks of its session's environment."""
+    environment = run.config.environment
+    return EnvironmentSpec(
+        mount=environment.session_mount,
+        variables=environment.variables,
+        idle_timeout_s=environment.lifecycle.idle_runtime_session_timeout,
+        max_lifetime_s=environment.lifecycle.max_lifetime,
+    )
+
+
+def _session() -> str:
+    key = activity.info().workflow_id
+    assert key is not None, "tools run for a session's workflow"
+    return key
+
+
+def _only_reads(record: CallRecord) -> bool:
+    return record.name == FILE_OPERATIONS.name and file_operations.only_reads(record.input)
+
+
+def _lost(record: CallRecord, spec: EnvironmentSpec) -> Outcome:
+    if record.name == FILE_OPERATIONS.name:
+        return file_operations.lost()
+    return shell.lost(spec.mount)
+
+
+async def _cancel(id: str, environment: Environment) -> None:
+    try:
+        async with asyncio.timeout(CANCEL_S):
+            await environment.cancel(id)
+    except (EnvironmentGone, TimeoutError) as error:
+        log.warning("a cancelled command could not be ended: %s", error)
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncGenerator[None]:
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

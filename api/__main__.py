@@ -1,0 +1,126 @@
+"""`python -m api`: the API process.
+
+Reads `EVERLOOP_*` variables, listens on loopback only, prints one line with its address once it
+listens, and writes `<data_dir>/run/api.json` with its port and pid. SIGTERM ends it: open streams
+are cut after at most `SHUTDOWN_S`, their turns go on.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from temporalio.client import Client
+
+from api.app import create_app
+from api.context import Context
+from api.guard import is_loopback
+from api.sessions import Sessions
+from contracts.settings import Settings
+from store import Store
+
+#: Time for short requests to end; a stream that is cut can be attached to again.
+SHUTDOWN_S = 5
+
+#: Connections that wait to be accepted.
+BACKLOG = 2048
+
+#: The request line and headers; larger ones are refused before they are read.
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._record = settings.data_dir / "run" / "api.json"
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            _write_atomically(self._record, json.dumps({"port": port, "pid": os.getpid()}))
+            shown = f"[{host}]" if ":" in host else host
+            print(f"Everloop API listens on http://{shown}:{port}", flush=True)
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncGenerator[Context]:
+    """Open what handlers need; Temporal is connected to by the first call that needs it."""
+    store = await Store.open(settings.database_url)
+    try:
+        client = await Client.connect(
+            settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
+        )
+        yield Context(settings, store, Sessions(client, grace_s=settings.grace_s))
+    finally:
+        await store.close()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        ValueError: the address is not loopback.
+    """
+    if not is_loopback(settings.api_host):
+        raise ValueError(
+            f"EVERLOOP_API_HOST is {settings.api_host}: requests are not authenticated yet, so the "
+            "API listens on a loopback address only, such as 127.0.0.1"
+        )
+    family, _, _, _, address = socket.getaddrinfo(
+        settings.api_host, settings.api_port, type=socket.SOCK_STREAM
+    )[0]
+    return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+
+
+def main() -> int:
+    """Run the API until a signal ends it.
+
+    Returns:
+        The exit status: 0 after SIGTERM or SIGINT, 1 when it could not start.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = Settings.from_env(os.environ)
+        listener = listen(settings)
+    except (ValueError, OSError) as error:
+        print(f"everloop api: {error}", file=sys.stderr)
+        return 1
+    config = uvicorn.Config(
+        create_app(lambda: open_context(settings)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+    )
+    server = _Server(config, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Uvicorn raises the signal again after its own shutdown; then there is nothing left to do.
+        signal.signal(number, _ignore)
+    asyncio.run(server.serve(sockets=[listener]))
+    return 0 if server.started else 1
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    pass
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Harnesses on the control plane: CreateHarness, GetHarness, ListHarnesses, DeleteHarness."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.context import Call, Context
+from api.digest import request_digest
+from api.harness_config import read_config
+from api.harness_view import show_harness, show_summary
+
+#: AWS documents no default for `maxResults`; its greatest value is 100.
+DEFAULT_PAGE = 50
+
+
+async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
+    """`CreateHarness`: version 1, READY at once."""
+    record = await context.store.harnesses.create(
+        context.settings.account,
+        call.params["harnessName"],
+        read_config(call.params),
+        client_token=call.params.get("clientToken"),
+        params_digest=request_digest(call.params, without=("clientToken",)),
+    )
+    return {"harness": show_harness(record, context.settings)}
+
+
+async def get_harness(context: Context, call: Call) -> Mapping[str, Any]:
+    """`GetHarness`: the newest version, or the one that `harnessVersion` names."""
+    record = await context.store.harnesses.get(
+        context.settings.account, call.params["harnessId"], call.params.get("harnessVersion")
+    )
+    return {"harness": show_harness(record, context.settings)}
+
+
+async def list_harnesses(context: Context, call: Call) -> Mapping[str, Any]:
+    """`ListHarnesses`: oldest first; the token goes on where the last page ended."""
+    records, after = await context.store.harnesses.list(
+        context.settings.account,
+        limit=call.params.get("maxResults", DEFAULT_PAGE),
+        after=call.params.get("nextToken"),
+    )
+    return {
+        "harnesses": [show_summary(record, context.settings) for record in records],
+        "nextToken": after,
+    }
+
+
+async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
+    """`DeleteHarness`: gone at once; its sessions' transcripts stay.
+
+    `deleteManagedMemory` has nothing to act on while no harness has a managed memory.
+    """
+    record = await context.store.harnesses.delete(
+        context.settings.account,
+        call.params["harnessId"],
+        client_token=call.params.get("clientToken"),
+        params_digest=request_digest(call.params, without=("clientToken",)),
+    )
+    return {"harness": show_harness(record, context.settings)}

@@ -1,0 +1,140 @@
+"""InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
+
+import uuid
+from collections.abc import Mapping
+
+from api.context import Call, Context, EventStream
+from api.digest import request_digest
+from api.harness_config import read_overrides
+from api.harness_view import harness_arn
+from api.messages import read_messages
+from api.stream import Follower
+from contracts.errors import AwsError, ServiceError, invalid
+from contracts.harness import RunConfig
+from contracts.ids import INVOCATION_ID, HarnessArn, session_key
+from contracts.records import HarnessRecord, InvocationRecord, InvocationState
+from contracts.settings import Settings
+from contracts.turn import TurnRequest
+
+INVOCATION_HEADER = "x-everloop-invocation-id"
+#: AWS's SDKs send the same one with each of their own retries of a call.
+SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
+BUSY_HEADER = "x-everloop-if-busy"
+SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+
+#: The endpoint that follows the newest version.
+DEFAULT_ENDPOINT = "DEFAULT"
+DEFAULT_ACTOR = "default"
+
+#: A retry carries other ones, and they do not change what is asked.
+_TRACE_MEMBERS = ("traceParent", "traceState", "traceId", "baggage")
+
+
+async def invoke_harness(context: Context, call: Call) -> EventStream:
+    """`InvokeHarness`: run one turn of a session, or attach to it when its id is known.
+
+    Returns:
+        The event stream of the invocation, from its beginning.
+
+    Raises:
+        ServiceError: before anything was done: the request is refused, the session is busy
+            (ThrottlingException), or Temporal cannot be reached.
+    """
+    enqueue = _enqueue(call.headers)
+    invocation_id = _invocation_id(call.headers)
+    harness = await _harness(context, call)
+    invocation = await _admit(context, call, harness, invocation_id)
+    if invocation.state is InvocationState.NEW:
+        await _bring(context, invocation, enqueue)
+    follower = Follower(context.store, context.sessions, invocation)
+    await follower.begin()
+    headers = {
+        INVOCATION_HEADER: invocation_id,
+        SESSION_HEADER: call.params["runtimeSessionId"],
+        "Cache-Control": "no-cache",
+    }
+    return EventStream(headers, follower.frames())
+
+
+async def _harness(context: Context, call: Call) -> HarnessRecord:
+    arn = _own_arn(call.params["harnessArn"], context.settings)
+    qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
+    record = await context.store.harnesses.get(arn.account, arn.harness_id)
+    if qualifier != DEFAULT_ENDPOINT:
+        raise ServiceError(
+            AwsError.NOT_FOUND,
+            f"Harness {record.harness_id} has no endpoint named {qualifier}; it has "
+            f"{DEFAULT_ENDPOINT}",
+        )
+    return record
+
+
+def _own_arn(text: str, settings: Settings) -> HarnessArn:
+    arn = HarnessArn.parse(text)
+    if arn.account != settings.account:
+        raise ServiceError(
+            AwsError.ACCESS_DENIED,
+            f"{text} belongs to account {arn.account}; this Everloop serves {settings.account}",
+        )
+    if arn.region != settings.region:
+        raise ServiceError(
+            AwsError.NOT_FOUND,
+            f"{text} is in region {arn.region}; this Everloop serves {settings.region}",
+        )
+    return arn
+
+
+async def _admit(
+    context: Context, call: Call, harness: HarnessRecord, invocation_id: str
+) -> InvocationRecord:
+    params = call.params
+    actor = params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR
+    arn = harness_arn(harness, context.settings)
+    config = RunConfig.merge(
+        harness_arn=arn,
+        harness_name=harness.name,
+        harness_version=harness.version,
+        actor_id=actor,
+        config=harness.config,
+        overrides=read_overrides(params),
+    )
+    messages = read_messages(params["messages"])
+    return await context.store.turns.admit(
+        session=session_key(harness.account, harness.harness_id, params["runtimeSessionId"]),
+        account=harness.account,
+        harness_id=harness.harness_id,
+        runtime_session_id=params["runtimeSessionId"],
+        invocation_id=invocation_id,
+        request_digest=request_digest(params, without=_TRACE_MEMBERS),
+        config_digest=await context.store.configs.put(config),
+        messages=messages,
+    )
+
+
+async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
+    waiting = bool(await context.store.calls.pending(invocation.session))
+    request = TurnRequest(invocation.invocation_id, enqueue)
+    try:
+        await context.sessions.invoke(invocation.session, request, waiting=waiting)
+    except ServiceError:
+        # An update that was sent twice may be refused although its first sending was taken.
+        now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)
+        if now is None or now.state is InvocationState.NEW:
+            raise
+
+
+def _invocation_id(headers: Mapping[str, str]) -> str:
+    given = headers.get(INVOCATION_HEADER)
+    if given is not None:
+        if not INVOCATION_ID.fullmatch(given):
+            raise invalid(INVOCATION_HEADER, f"must match {INVOCATION_ID.pattern}")
+        return given
+    sdk = headers.get(SDK_INVOCATION_HEADER, "")
+    return sdk if INVOCATION_ID.fullmatch(sdk) else str(uuid.uuid4())
+
+
+def _enqueue(headers: Mapping[str, str]) -> bool:
+    choice = headers.get(BUSY_HEADER, "reject")
+    if choice not in ("reject", "enqueue"):
+        raise invalid(BUSY_HEADER, "must be enqueue or reject")
+    return choice == "enqueue"

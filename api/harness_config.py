@@ -1,0 +1,198 @@
+"""A harness's definition: `CreateHarness` and `InvokeHarness` members to `contracts.harness`.
+
+Members that are not served yet are refused by name, never dropped: a harness that silently lacked
+its memory or its VPC would be worse than none.
+"""
+
+import re
+from typing import Any
+
+from api.faults import Faults
+from api.tool_config import read_tools
+from contracts.harness import (
+    DEFAULT_SESSION_MOUNT,
+    Environment,
+    HarnessConfig,
+    Lifecycle,
+    ModelConfig,
+    Overrides,
+    SystemText,
+    Truncation,
+)
+
+#: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
+LIFECYCLE_BOUNDS_S = (60, 28800)
+#: AWS names no bounds. More model calls than this in one invocation is a runaway loop.
+MAX_ITERATIONS = 10_000
+#: More output than any model can give in a day.
+MAX_OUTPUT_TOKENS = 100_000_000
+#: A week; a run that waits for a person does not count against it.
+MAX_TIMEOUT_S = 7 * 24 * 3600
+#: The transcript's window; sending more is the same as strategy none.
+MAX_WINDOW_MESSAGES = 1_000_000
+
+#: Set by the environment itself, and different in each kind of environment.
+OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+#: Members that are refused when they hold anything.
+_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact", "tags")
+
+_LIMITS = {
+    "maxIterations": MAX_ITERATIONS,
+    "maxTokens": MAX_OUTPUT_TOKENS,
+    "timeoutSeconds": MAX_TIMEOUT_S,
+}
+
+
+def read_config(params: dict[str, Any]) -> HarnessConfig:
+    """The configuration that a CreateHarness request asks for, with defaults filled in.
+
+    Raises:
+        ServiceError: ValidationException naming every member that is wrong or not served.
+    """
+    faults = Faults()
+    _refuse_unserved(params, faults)
+    members: dict[str, Any] = {"execution_role_arn": params["executionRoleArn"]}
+    members |= _overridable(params, faults)
+    if "truncation" in params:
+        members["truncation"] = _truncation(params["truncation"], faults)
+    members["environment"] = _environment(params, faults)
+    faults.raise_if_any()
+    return HarnessConfig(**members)
+
+
+def read_overrides(params: dict[str, Any]) -> Overrides:
+    """What an InvokeHarness request changes for its own invocation.
+
+    Raises:
+        ServiceError: ValidationException naming every member that is wrong or not served.
+    """
+    faults = Faults()
+    _refuse_unserved(params, faults)
+    members = _overridable(params, faults)
+    faults.raise_if_any()
+    return Overrides(**members)
+
+
+def _overridable(params: dict[str, Any], faults: Faults) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    if "model" in params:
+        members["model"] = _model(params["model"], faults)
+    if "systemPrompt" in params:
+        members["system_prompt"] = tuple(SystemText(**block) for block in params["systemPrompt"])
+    if "tools" in params:
+        members["tools"] = read_tools(params["tools"], faults)
+    if "allowedTools" in params:
+        members["allowed_tools"] = tuple(params["allowedTools"])
+    for name, most in _LIMITS.items():
+        if name in params:
+            _check_between(params[name], 1, most, name, faults)
+    members["max_iterations"] = params.get("maxIterations")
+    members["max_tokens"] = params.get("maxTokens")
+    members["timeout_seconds"] = params.get("timeoutSeconds")
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _model(wire: dict[str, Any], faults: Faults) -> ModelConfig | None:
+    ((provider, chosen),) = wire.items()
+    extra = chosen.get("additionalParams")
+    if extra is not None and not isinstance(extra, dict):
+        faults.add(f"model.{provider}.additionalParams", "must be an object")
+        return None
+    return ModelConfig.model_validate(wire)
+
+
+def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:
+    config = _part(wire, "config")
+    if wire["strategy"] == "summarization" or "summarization" in config:
+        faults.add(
+            "truncation.strategy", "summarization is not served yet; use sliding_window or none"
+        )
+        return None
+    if wire["strategy"] == "none" and config:
+        faults.add("truncation.config", "must be absent with strategy none")
+    count = _part(config, "slidingWindow").get("messagesCount")
+    if count is not None:
+        path = "truncation.config.slidingWindow.messagesCount"
+        _check_between(count, 1, MAX_WINDOW_MESSAGES, path, faults)
+    return Truncation.model_validate(wire)
+
+
+def _environment(params: dict[str, Any], faults: Faults) -> Environment:
+    wire = _part(_part(params, "environment"), "agentCoreRuntimeEnvironment")
+    base = "environment.agentCoreRuntimeEnvironment"
+    network = _part(wire, "networkConfiguration")
+    if network.get("networkMode", "PUBLIC") != "PUBLIC" or "networkModeConfig" in network:
+        faults.add(f"{base}.networkConfiguration", "only networkMode PUBLIC is served")
+    filesystems: list[dict[str, Any]] = wire.get("filesystemConfigurations", [])
+    mount = _session_mount(filesystems, f"{base}.filesystemConfigurations", faults)
+    return Environment(
+        lifecycle=_lifecycle(_part(wire, "lifecycleConfiguration"), base, faults),
+        session_mount=mount or DEFAULT_SESSION_MOUNT,
+        session_storage=mount is not None,
+        variables=_variables(_part(params, "environmentVariables"), faults),
+    )
+
+
+def _lifecycle(wire: dict[str, int], base: str, faults: Faults) -> Lifecycle:
+    path = f"{base}.lifecycleConfiguration"
+    for name, value in wire.items():
+        _check_between(value, *LIFECYCLE_BOUNDS_S, f"{path}.{name}", faults)
+    lifecycle = Lifecycle.model_validate(wire)
+    if lifecycle.idle_runtime_session_timeout > lifecycle.max_lifetime:
+        if "idleRuntimeSessionTimeout" not in wire:
+            return Lifecycle(
+                idle_runtime_session_timeout=lifecycle.max_lifetime,
+                max_lifetime=lifecycle.max_lifetime,
+            )
+        faults.add(
+            f"{path}.idleRuntimeSessionTimeout",
+            f"must be at most maxLifetime, {lifecycle.max_lifetime}",
+        )
+    return lifecycle
+
+
+def _session_mount(wire: list[dict[str, Any]], path: str, faults: Faults) -> str | None:
+    mount: str | None = None
+    for index, entry in enumerate(wire):
+        ((kind, config),) = entry.items()
+        if kind != "sessionStorage":
+            faults.add(f"{path}[{index}].{kind}", "is not served yet; use sessionStorage")
+            continue
+        if mount is not None:
+            faults.add(f"{path}[{index}].sessionStorage", "may stand only once")
+        mount = config["mountPath"].rstrip("/")
+        if mount in ("/mnt/.", "/mnt/.."):
+            faults.add(f"{path}[{index}].sessionStorage.mountPath", "must name a directory in /mnt")
+    return mount
+
+
+def _variables(wire: dict[str, str], faults: Faults) -> dict[str, str]:
+    for name, value in wire.items():
+        path = f"environmentVariables[{name}]"
+        if not _VARIABLE_NAME.fullmatch(name):
+            faults.add(path, "its name must be letters, digits and _ and begin with no digit")
+        elif name in OWN_VARIABLES:
+            faults.add(path, "is set by the environment itself")
+        if "\0" in value:
+            faults.add(path, "must hold no NUL character")
+    return wire
+
+
+def _refuse_unserved(params: dict[str, Any], faults: Faults) -> None:
+    for name in _NOT_SERVED:
+        if params.get(name):
+            faults.add(name, "is not served yet; leave it out")
+    if "disabled" not in params.get("memory", {"disabled": {}}):
+        faults.add("memory", 'is not served yet; leave it out or send {"disabled": {}}')
+
+
+def _part(wire: dict[str, Any], name: str) -> dict[str, Any]:
+    """A member that is a structure; empty when it is absent."""
+    return wire.get(name) or {}
+
+
+def _check_between(value: int, low: int, high: int, path: str, faults: Faults) -> None:
+    if not low <= value <= high:
+        faults.add(path, f"must be at least {low} and at most {high}, not {value}")

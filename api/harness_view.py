@@ -1,0 +1,64 @@
+"""A stored harness as the control plane shows it: `Harness` and `HarnessSummary`."""
+
+from typing import Any
+
+from contracts.harness import Environment, HarnessConfig
+from contracts.ids import HarnessArn
+from contracts.records import HarnessRecord
+from contracts.settings import Settings
+
+
+def harness_arn(record: HarnessRecord, settings: Settings) -> str:
+    """The ARN of a harness."""
+    return str(HarnessArn(settings.region, record.account, record.harness_id))
+
+
+def show_summary(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
+    """`HarnessSummary`."""
+    return {
+        "harnessId": record.harness_id,
+        "harnessName": record.name,
+        "arn": harness_arn(record, settings),
+        "status": record.status,
+        "createdAt": record.created_at,
+        "updatedAt": record.updated_at,
+        "harnessVersion": record.version,
+    }
+
+
+def show_harness(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
+    """`Harness`: the summary and everything that its version fixes."""
+    config = record.config
+    return {
+        **show_summary(record, settings),
+        **_own_names(config),
+        "skills": [],
+        "memory": {"disabled": {}},
+        "environment": {"agentCoreRuntimeEnvironment": _runtime(record, settings)},
+        "environmentVariables": config.environment.variables or None,
+    }
+
+
+def _own_names(config: HarnessConfig) -> dict[str, Any]:
+    """The members that `HarnessConfig` names and shapes as AWS does."""
+    return config.model_dump(mode="json", by_alias=True, exclude={"environment"}, exclude_none=True)
+
+
+def _runtime(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
+    environment = record.config.environment
+    runtime_id = f"harness_{record.harness_id}"
+    prefix = f"arn:aws:bedrock-agentcore:{settings.region}:{record.account}"
+    return {
+        "agentRuntimeArn": f"{prefix}:runtime/{runtime_id}",
+        "agentRuntimeName": f"harness_{record.name}",
+        "agentRuntimeId": runtime_id,
+        "lifecycleConfiguration": environment.lifecycle.model_dump(by_alias=True),
+        "networkConfiguration": {"networkMode": "PUBLIC"},
+        "filesystemConfigurations": _filesystems(environment),
+    }
+
+
+def _filesystems(environment: Environment) -> list[dict[str, Any]] | None:
+    if not environment.session_storage:
+        return None
+    return [{"sessionStorage": {"mountPath": environment.session_mount}}]

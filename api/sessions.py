@@ -1,0 +1,180 @@
+"""The session workflows, as the API reaches them: bring an invocation, ask whether a run is alive.
+
+Bringing is update-with-start on the workflow id that is the session's key, with the invocation id
+as update id: a repeated update attaches to the first. A run may complete just as an update arrives;
+then the same update is sent again and starts the next run, which finds in the store what was done.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio.client import (
+    Client,
+    RPCError,
+    RPCStatusCode,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
+
+from contracts.errors import AwsError, ErrorType, ServiceError
+from contracts.turn import (
+    TASK_QUEUE,
+    UPDATE_INVOKE,
+    WORKFLOW,
+    SessionState,
+    TurnAccepted,
+    TurnRequest,
+)
+
+#: Sends of one update, the first included. A run that closes under an update is replaced by the
+#: next send; twice in a row needs two graces to end in the same moment.
+MAX_SENDS = 5
+#: Seconds before the second send; each later wait is twice as long.
+FIRST_BACKOFF_S = 0.02
+#: Seconds until somebody must have taken up the update: less than boto3's read time-out of 60 s, so
+#: that a caller learns that no worker runs.
+PATIENCE_S = 50.0
+#: Seconds for one question to Temporal that is not an update.
+QUESTION_S = 5.0
+
+#: What the server says when the run that had the update has closed.
+_CLOSED_UNDER = (
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.ALREADY_EXISTS,
+)
+_COMPLETED_UNDER = "AcceptedUpdateCompletedWorkflow"
+
+
+class _RunClosed(Exception):
+    """The run that had the update closed before it answered."""
+
+
+class Sessions:
+    """The session workflows of one Temporal namespace."""
+
+    def __init__(self, client: Client, *, grace_s: int) -> None:
+        """Use a client.
+
+        Args:
+            client: a connected or lazy client.
+            grace_s: `SessionState.grace_s` of runs that are started.
+        """
+        self._client = client
+        self._grace_s = grace_s
+
+    async def invoke(self, session: str, request: TurnRequest, *, waiting: bool) -> TurnAccepted:
+        """Give an invocation its place in its session, starting a run when none is open.
+
+        Args:
+            session: the session's key.
+            request: the invocation; its messages are in the store.
+            waiting: whether calls of the session wait for the caller.
+
+        Returns:
+            The place.
+
+        Raises:
+            ServiceError: ThrottlingException when another invocation runs (nothing was done);
+                InternalServerException when Temporal or its workers cannot be reached (safe to
+                repeat with the same invocation id).
+        """
+        backoff_s = FIRST_BACKOFF_S
+        patience = asyncio.timeout(PATIENCE_S)
+        try:
+            async with patience:
+                for _ in range(MAX_SENDS - 1):
+                    try:
+                        return await self._send(session, request, waiting)
+                    except _RunClosed:
+                        await asyncio.sleep(backoff_s)
+                        backoff_s *= 2
+                return await self._send(session, request, waiting)
+        except TimeoutError as error:
+            raise _nobody_answered() from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            if not patience.expired():
+                raise _unavailable() from error
+            raise _nobody_answered() from error
+        except _RunClosed as error:
+            raise _unavailable() from error
+
+    async def runs(self, session: str) -> bool:
+        """Whether the session's newest run is open; true also when Temporal cannot say."""
+        handle = self._client.get_workflow_handle(session)
+        try:
+            found = await handle.describe(rpc_timeout=timedelta(seconds=QUESTION_S))
+        except RPCError as error:
+            return error.status is not RPCStatusCode.NOT_FOUND
+        except RuntimeError:
+            return True
+        return found.status in (
+            WorkflowExecutionStatus.RUNNING,
+            WorkflowExecutionStatus.CONTINUED_AS_NEW,
+        )
+
+    async def _send(self, session: str, request: TurnRequest, waiting: bool) -> TurnAccepted:
+        start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
+            WORKFLOW,
+            SessionState(grace_s=self._grace_s, waiting=waiting),
+            id=session,
+            task_queue=TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
+        try:
+            handle = await self._client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]
+                UPDATE_INVOKE,
+                request,
+                start_workflow_operation=start,
+                id=request.invocation_id,
+                wait_for_stage=WorkflowUpdateStage.COMPLETED,
+                result_type=TurnAccepted,
+            )
+            return await handle.result()
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error) from error
+        except RPCError as error:
+            raise _rpc_failure(error) from error
+        except RuntimeError as error:
+            # What temporalio raises when a lazy client finds nobody at the address.
+            raise _unavailable() from error
+
+
+def _refusal(error: WorkflowUpdateFailedError) -> Exception:
+    cause = error.cause
+    kind = cause.type if isinstance(cause, ApplicationError) else None
+    if kind == _COMPLETED_UNDER:
+        return _RunClosed()
+    if kind == ErrorType.SESSION_BUSY and isinstance(cause, ApplicationError):
+        return ServiceError(AwsError.THROTTLING, cause.message)
+    return _unavailable()
+
+
+def _rpc_failure(error: RPCError) -> Exception:
+    if error.status in _CLOSED_UNDER:
+        return _RunClosed()
+    if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+        return ServiceError(AwsError.THROTTLING, "Temporal is at its limits; nothing was done.")
+    return _unavailable()
+
+
+def _unavailable() -> ServiceError:
+    return ServiceError(
+        AwsError.INTERNAL,
+        "Temporal is unavailable, so the turn was not begun. Repeating the call is safe.",
+    )
+
+
+def _nobody_answered() -> ServiceError:
+    return ServiceError(
+        AwsError.INTERNAL,
+        f"No worker took up the session within {PATIENCE_S:.0f} seconds. Repeating the call with "
+        "the same invocation id is safe.",
+    )

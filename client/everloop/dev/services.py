@@ -1,0 +1,147 @@
+"""Everloop's own processes: what is started, in which environment, and when it is ready."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from everloop.dev import ports, probes, temporal
+from everloop.dev.credentials import ACCESS_KEY_ID, CREDENTIAL_VARIABLES
+from everloop.dev.layout import DataDir
+from everloop.dev.spec import ProcessSpec, TaskSpec
+
+MIGRATE = "migrate"
+TEMPORAL = "temporal"
+DEMO_MODEL = "demo-model"
+SANDBOX_HOST = "sandbox-host"
+WORKER = "worker"
+API = "api"
+
+#: Seconds for a step in flight to end; who stops `everloop dev` waits for it, and what is cut short
+#: is retried.
+SHUTDOWN_S = 5
+#: Seconds until a process that lets work end is killed when told to stop: its shutdown and room.
+STOP_S = SHUTDOWN_S + 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `everloop dev` runs."""
+
+    tasks: tuple[TaskSpec, ...]
+    processes: tuple[ProcessSpec, ...]
+
+
+def addresses(chosen: Mapping[str, int]) -> dict[str, str]:
+    """The address of every listener, by its name in `ports`: URLs, and host:port for Temporal."""
+    return {
+        ports.API: f"http://{ports.LOOPBACK}:{chosen[ports.API]}",
+        ports.TEMPORAL: f"{ports.LOOPBACK}:{chosen[ports.TEMPORAL]}",
+        ports.TEMPORAL_UI: f"http://{ports.LOOPBACK}:{chosen[ports.TEMPORAL_UI]}",
+        ports.DEMO_MODEL: f"http://{ports.LOOPBACK}:{chosen[ports.DEMO_MODEL]}/v1",
+    }
+
+
+def plan(
+    data: DataDir,
+    chosen: Mapping[str, int],
+    *,
+    region: str,
+    temporal_binary: str,
+    env: Mapping[str, str],
+) -> Plan:
+    """Describe every process.
+
+    Args:
+        data: where state is kept.
+        chosen: ports by listener name.
+        region: the region in ARNs.
+        temporal_binary: the `temporal` to run.
+        env: the environment to hand on, for PATH, provider keys and the like.
+    """
+    where = addresses(chosen)
+    ours = _server_environment(env) | {
+        "EVERLOOP_DATA_DIR": str(data.root),
+        "EVERLOOP_TEMPORAL_ADDRESS": where[ports.TEMPORAL],
+        "EVERLOOP_API_HOST": ports.LOOPBACK,
+        "EVERLOOP_API_PORT": str(chosen[ports.API]),
+        "EVERLOOP_REGION": region,
+        "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
+        "EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S),
+        "PYTHONUNBUFFERED": "1",
+    }
+    plain = {name: value for name, value in env.items() if not name.startswith("TEMPORAL_")}
+
+    def module(*words: str) -> tuple[str, ...]:
+        # -P: a directory called `api` or `store` where the user stands must not be imported.
+        return (sys.executable, "-P", "-m", *words)
+
+    return Plan(
+        tasks=(TaskSpec(MIGRATE, module("store.migrate"), ours, data.log(MIGRATE)),),
+        processes=(
+            ProcessSpec(
+                TEMPORAL,
+                temporal.dev_server(
+                    temporal_binary,
+                    data,
+                    port=chosen[ports.TEMPORAL],
+                    ui_port=chosen[ports.TEMPORAL_UI],
+                ),
+                plain,
+                data.log(TEMPORAL),
+                probes.serves_temporal(temporal_binary, chosen[ports.TEMPORAL], plain),
+                address=where[ports.TEMPORAL],
+            ),
+            ProcessSpec(
+                DEMO_MODEL,
+                module("activities.model.demo", "--port", str(chosen[ports.DEMO_MODEL])),
+                ours,
+                data.log(DEMO_MODEL),
+                probes.listens(chosen[ports.DEMO_MODEL]),
+                address=where[ports.DEMO_MODEL],
+            ),
+            ProcessSpec(
+                SANDBOX_HOST,
+                module("worker", "sandbox-host"),
+                ours,
+                data.log(SANDBOX_HOST),
+                probes.wrote_pid(data.ready_file(SANDBOX_HOST)),
+                after=(MIGRATE, TEMPORAL),
+                stop_s=STOP_S,
+                ready_file=data.ready_file(SANDBOX_HOST),
+            ),
+            ProcessSpec(
+                WORKER,
+                module("worker"),
+                ours,
+                data.log(WORKER),
+                probes.wrote_pid(data.ready_file(WORKER)),
+                after=(MIGRATE, TEMPORAL),
+                stop_s=STOP_S,
+                ready_file=data.ready_file(WORKER),
+            ),
+            ProcessSpec(
+                API,
+                module("api"),
+                ours,
+                data.log(API),
+                probes.answers_ping(chosen[ports.API]),
+                after=(MIGRATE, TEMPORAL),
+                address=where[ports.API],
+                stop_s=STOP_S,
+            ),
+        ),
+    )
+
+
+def _server_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for our processes: the user's, without what belongs to our own callers.
+
+    A shell that evaluated `everloop env` holds our development credentials, which would hide the
+    user's own from a worker that calls Bedrock. `EVERLOOP_*` variables are set anew.
+    """
+    dropped = CREDENTIAL_VARIABLES if env.get("AWS_ACCESS_KEY_ID") == ACCESS_KEY_ID else ()
+    return {
+        name: value
+        for name, value in env.items()
+        if name not in dropped and not name.startswith("EVERLOOP_")
+    }

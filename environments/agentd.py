@@ -1,0 +1,348 @@
+"""agentd, the daemon inside every environment, whatever kind the environment is.
+
+It inherits a listening stream socket as descriptor AGENTD_FD and its configuration as JSON in
+AGENTD_CONFIG: `mount`, `variables` (the environment of every command), `memory_bytes`, `processes`,
+`open_files`, `file_bytes`. Nobody inside can reach the socket by a path, and commands inherit
+neither.
+
+Protocol, one request per connection: the caller sends one line of JSON of at most REQUEST_BYTES,
+gets one line of JSON, and the connection is closed. A caller that goes away leaves its command
+running.
+
+    {"op": "exec", "id", "command", "env": {..}, "cwd": path|null, "timeout_s", "output_bytes"}
+        Run `bash -c command`. The same id again joins the running command or gets the first result:
+        an id never runs twice. Answered when the command ends; its background children live on.
+    {"op": "attach", "id"}      Like exec for an id that is known; else the error `unknown_id`.
+    {"op": "cancel", "id"}      TERM to the command's group, KILL after 2 s; an id that comes later
+                                will not run.
+    {"op": "file", "id", "command", "path", ["old_str", "new_str", "file_text", "insert_line",
+     "view_range"]}             A `file_operations` call; likewise done once per id.
+    {"op": "info"}              Who answers and how busy it is.
+    {"op": "shutdown", "grace_s"}   TERM to all, and the end after `grace_s` at most.
+
+    exec, attach: {"ok": true, "result": {"end": exited|timed_out|cancelled|out_of_memory,
+        "exit_code": int|null, "stdout", "stderr", "left_out_bytes", "output_file": path|null,
+        "background": whether processes it started still run}}
+    file:         {"ok": true, "result": {"text"}}
+    info:         {"ok": true, "result": {"boot_id", "uptime_s", "idle_s", "running", "processes"}}
+    cancel, shutdown: {"ok": true, "result": {}}
+    otherwise:    {"ok": false, "error": bad_request|unknown_id|forgotten|busy|internal, "message"}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections import OrderedDict
+from types import FrameType
+from typing import Any, cast
+
+from environments.agentd_files import COMMANDS, operate
+from environments.agentd_jobs import RESULTS_MAX, Jobs
+from environments.agentd_loop import READ, WRITE, Loop
+from environments.agentd_memory import end_all, processes
+
+#: A request's line: a file of 1 MiB in JSON's worst spelling fits, six bytes for one.
+REQUEST_BYTES = 8 * 1024**2
+#: Connections at once; each waits for at most one command.
+CONNECTIONS_MAX = 128
+#: A command's text; the kernel takes at most 128 KiB as one argument.
+COMMAND_BYTES = 128 * 1024 - 1
+#: A day: no tool call may hold an environment longer.
+TIMEOUT_MAX_S = 86400
+#: Head plus tail of one command's output; the host's line limit is 4 MiB.
+OUTPUT_BYTES_MAX = 256 * 1024
+#: Descriptors below this that whoever started us left open are closed.
+STRAY_FD_MAX = 1024
+#: Of 1000.
+OOM_SCORE = "900"
+
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_PR_SET_DUMPABLE = 4
+
+
+class BadRequest(Exception):
+    """A request that does not follow the protocol."""
+
+
+class Connection:
+    """One caller, from its request to its answer."""
+
+    def __init__(self, server: Server, stream: socket.socket) -> None:
+        """Wait for the request."""
+        self._server = server
+        self._stream = stream
+        self._received = bytearray()
+        self._answer = b""
+        self._asked = False
+        stream.setblocking(False)
+        server.loop.watch(stream.fileno(), READ, self._readable)
+
+    def answer(self, value: dict[str, Any]) -> None:
+        """Send the answer and close."""
+        self._answer = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        self._server.loop.watch(self._stream.fileno(), WRITE, self._writable)
+
+    def _readable(self) -> None:
+        try:
+            data = self._stream.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+        elif not self._asked:
+            self._received += data
+            if b"\n" in data:
+                line, self._received = self._received.partition(b"\n")[0], bytearray()
+                self._asked = True
+                self._server.handle(bytes(line), self)
+            elif len(self._received) > REQUEST_BYTES:
+                self._close()
+
+    def _writable(self) -> None:
+        try:
+            sent = self._stream.send(self._answer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close()
+            return
+        self._answer = self._answer[sent:]
+        if not self._answer:
+            self._close()
+
+    def _close(self) -> None:
+        self._server.loop.unwatch(self._stream.fileno())
+        self._stream.close()
+        self._server.left(self)
+
+
+class Server:
+    """Takes requests and hands them to what does them."""
+
+    def __init__(self, listener: socket.socket, config: dict[str, Any]) -> None:
+        """Serve on a listening socket."""
+        self.loop = Loop()
+        self._listener = listener
+        self._mount: str = config["mount"]
+        self._jobs = Jobs(self.loop, config)
+        self._files: OrderedDict[str, str] = OrderedDict()
+        self._connections: set[Connection] = set()
+        self._boot_id = os.urandom(16).hex()
+        self._started = time.monotonic()
+        listener.setblocking(False)
+        self.loop.watch(listener.fileno(), READ, self._accept)
+
+    def handle(self, line: bytes, connection: Connection) -> None:
+        """Do one request and see that it is answered."""
+        try:
+            request = checked(line)
+            self._dispatch(request, connection)
+        except BadRequest as error:
+            connection.answer({"ok": False, "error": "bad_request", "message": str(error)})
+        except Exception as error:
+            # A fault here must not end the session's environment; the caller learns of it.
+            traceback.print_exc()
+            connection.answer({"ok": False, "error": "internal", "message": repr(error)})
+
+    def left(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self._jobs.leave(connection.answer)
+        self._connections.discard(connection)
+        self.loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            stream, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        self._connections.add(Connection(self, stream))
+        if len(self._connections) >= CONNECTIONS_MAX:
+            self.loop.unwatch(self._listener.fileno())
+
+    def _dispatch(self, request: dict[str, Any], connection: Connection) -> None:
+        op = request["op"]
+        if op == "exec":
+            self._jobs.exec(request, connection.answer)
+        elif op == "attach":
+            if not self._jobs.attach(request["id"], connection.answer):
+                connection.answer(
+                    {"ok": False, "error": "unknown_id", "message": "no command has this id"}
+                )
+        else:
+            result: dict[str, Any] = {}
+            if op == "cancel":
+                self._jobs.cancel(request["id"])
+            elif op == "file":
+                result = {"text": self._file(request)}
+            elif op == "info":
+                result = self._info()
+            elif op == "shutdown":
+                end_all(self.loop, request["grace_s"], self._end)
+            connection.answer({"ok": True, "result": result})
+
+    def _file(self, request: dict[str, Any]) -> str:
+        self._jobs.touch()
+        id = request["id"]
+        if id not in self._files:
+            self._files[id] = operate(request, self._mount)
+            while len(self._files) > RESULTS_MAX:
+                self._files.popitem(last=False)
+        return self._files[id]
+
+    def _info(self) -> dict[str, Any]:
+        others = len(processes())
+        if others:
+            self._jobs.touch()
+        now = time.monotonic()
+        return {
+            "boot_id": self._boot_id,
+            "uptime_s": now - self._started,
+            "idle_s": now - self._jobs.last_activity,
+            "running": self._jobs.running,
+            "processes": others,
+        }
+
+    def _end(self) -> None:
+        self.loop.running = False
+
+
+def checked(line: bytes) -> dict[str, Any]:
+    """Read a request and check every member that its operation uses.
+
+    Raises:
+        BadRequest: it does not follow the protocol; the message says where.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest("not an object")
+    request = cast("dict[str, Any]", value)
+    op = request.get("op")
+    fields = _OPERATIONS.get(op) if isinstance(op, str) else None
+    if fields is None:
+        raise BadRequest(f"op must be one of {', '.join(_OPERATIONS)}")
+    for name in fields:
+        if not _FIELDS[name](request.setdefault(name, None)):
+            raise BadRequest(f"{op}: {name} is missing or not what it must be")
+    if op == "file" and request["command"] not in COMMANDS:
+        raise BadRequest(f"file: command must be one of {', '.join(sorted(COMMANDS))}")
+    return request
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_whole_or_none(value: Any) -> bool:
+    return value is None or _is_whole(value)
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_whole(value) and 0 <= value <= TIMEOUT_MAX_S
+
+
+def _is_output_bytes(value: Any) -> bool:
+    return _is_whole(value) and 1 <= value <= OUTPUT_BYTES_MAX
+
+
+def _is_id(value: Any) -> bool:
+    return _is_text(value) and _ID.fullmatch(value) is not None
+
+
+def _is_command(value: Any) -> bool:
+    return _is_text(value) and len(value.encode("utf-8", "replace")) <= COMMAND_BYTES
+
+
+def _are_variables(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_text(text) for text in cast("dict[str, Any]", value).values()
+    )
+
+
+def _is_range_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    lines = cast("list[Any]", value)
+    return isinstance(value, list) and len(lines) == 2 and all(_is_whole(line) for line in lines)
+
+
+_FIELDS = {
+    "id": _is_id,
+    "command": _is_command,
+    "path": _is_text,
+    "cwd": _is_text_or_none,
+    "env": _are_variables,
+    "timeout_s": _is_seconds,
+    "grace_s": _is_seconds,
+    "output_bytes": _is_output_bytes,
+    "old_str": _is_text_or_none,
+    "new_str": _is_text_or_none,
+    "file_text": _is_text_or_none,
+    "insert_line": _is_whole_or_none,
+    "view_range": _is_range_or_none,
+}
+_OPERATIONS = {
+    "exec": ("id", "command", "env", "cwd", "timeout_s", "output_bytes"),
+    "attach": ("id",),
+    "cancel": ("id",),
+    "file": (
+        "id",
+        "command",
+        "path",
+        "old_str",
+        "new_str",
+        "file_text",
+        "insert_line",
+        "view_range",
+    ),
+    "info": (),
+    "shutdown": ("grace_s",),
+}
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Go on."""
+
+
+def main() -> None:
+    """Serve until told to shut down."""
+    fd = int(os.environ["AGENTD_FD"])
+    os.set_inheritable(fd, False)
+    os.closerange(3, fd)
+    os.closerange(fd + 1, STRAY_FD_MAX)
+    listener = socket.socket(fileno=fd)
+    config = json.loads(os.environ["AGENTD_CONFIG"])
+    # Under memory pressure of the whole machine the kernel takes sandboxes before anything else.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(OOM_SCORE)
+    # Commands share our user id: this keeps them from our memory, our environment and, by
+    # pidfd_getfd, from the listening socket.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Not SIG_IGN, which commands would inherit.
+        signal.signal(number, _ignore)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    Server(listener, config).loop.run()
+    sys.exit(0)

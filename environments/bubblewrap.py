@@ -1,0 +1,261 @@
+"""The local provider: bubblewrap sandboxes, which outlive the process that started them.
+
+For each running sandbox there is a directory `<data_dir>/run/sandboxes/<boot of the
+machine>/<name>` that only we can enter, with `s` (the socket that agentd listens on, bound here, so
+that nothing inside can put another in its place), `info` (what bwrap says of its child) and `log`
+(what bwrap and agentd complain of).
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from contracts.environment import EnvironmentSpec
+from contracts.errors import EnvironmentUnavailable
+from environments import bubblewrap_probe, seccomp, sockets
+from environments.bubblewrap_profile import (
+    AGENTD_COMMAND,
+    Descriptors,
+    arguments,
+    as_root,
+    inside_files,
+)
+from environments.channel import AgentChannel
+from environments.processes import ProcessName, alive, kill, machine_boot, start_time, started_at
+from environments.provider import Liveness, Reference, Started
+from environments.volumes import FIRST_USER, Volumes
+
+log = logging.getLogger(__name__)
+
+#: Ready takes 0.1 s on a quiet machine and 0.5 s on a busy one.
+START_S = 20.0
+#: A sandbox is gone 2 ms after KILL; a process in the midst of disk I/O takes longer.
+KILL_S = 10.0
+#: What of bwrap's or agentd's complaint goes into a message.
+COMPLAINT_BYTES = 2000
+#: A sandbox process is younger than its directory, by less than this even on a stalled machine.
+YOUNGER_S = 60.0
+
+#: `/mnt/<name>`, as AWS has it.
+_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+#: In bwrap's process, descriptors to hand down start here; their originals are above `_OWN_FD`.
+_HANDED_FD, _OWN_FD = 100, 200
+
+
+class Bubblewrap:
+    """Starts, finds and ends sandboxes below one data directory."""
+
+    name = "bubblewrap"
+
+    def __init__(self, data_dir: Path) -> None:
+        """Args: `data_dir` is this owner's alone; it is made when it is first needed."""
+        self._run = data_dir / "run" / "sandboxes" / machine_boot()[:8]
+        self._volumes = Volumes(data_dir / "volumes")
+        self._probe: asyncio.Task[None] | None = None
+        self._children: set[int] = set()
+
+    async def probe(self) -> None:
+        """Find out, once, whether sandboxes can run here.
+
+        Raises:
+            EnvironmentUnavailable: they cannot; the message says why and how to mend it.
+        """
+        if self._probe is None:
+            self._probe = asyncio.create_task(self._try())
+        await asyncio.shield(self._probe)
+
+    async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
+        """Start a sandbox on the session's volume. See `provider.EnvironmentProvider.start`."""
+        await self.probe()
+        if not _MOUNT.fullmatch(spec.mount):
+            raise EnvironmentUnavailable(f"the mount must be /mnt/<name>, not {spec.mount!r}")
+        name = f"{hashlib.sha256(session.encode()).hexdigest()[:24]}-{generation}"
+        directory = self._run / name
+        await self._clear(directory)
+        self._enter(directory)
+        volume, user = self._volumes.ensure(session)
+        self._spawn(directory, spec, volume, user, AGENTD_COMMAND)
+        try:
+            async with asyncio.timeout(START_S):
+                info = await AgentChannel(lambda: sockets.connect(directory / "s")).info()
+            process = _child(directory)
+            if process is None:
+                raise ConnectionError("bwrap did not tell its child")
+        except (ConnectionError, TimeoutError) as error:
+            complaint = _complaint(directory) or str(error)
+            await self._clear(directory)
+            raise EnvironmentUnavailable(f"the sandbox did not start: {complaint}") from None
+        except BaseException:
+            await asyncio.shield(self._clear(directory))
+            raise
+        reference: Reference = {
+            "name": name,
+            "pid": process.pid,
+            "start_time": process.start_time,
+            "machine": process.machine,
+        }
+        return Started(reference, info.boot_id)
+
+    def connect(self, reference: Reference) -> AgentChannel:
+        """A channel to a running sandbox; it connects when it is used."""
+        path = self._directory(reference) / "s"
+        return AgentChannel(lambda: sockets.connect(path))
+
+    async def status(self, reference: Reference) -> Liveness:
+        """Whether a sandbox runs; a local one is never unknown."""
+        return Liveness.RUNNING if alive(_process(reference)) else Liveness.GONE
+
+    async def stop(self, reference: Reference) -> None:
+        """End a sandbox at once. Its volume stays. Idempotent."""
+        await asyncio.to_thread(kill, _process(reference), wait_s=KILL_S)
+        await self._clear(self._directory(reference))
+
+    async def delete(self, session: str) -> None:
+        """Remove a session's volume; its sandbox has been stopped. Idempotent."""
+        await asyncio.to_thread(self._volumes.delete, session)
+
+    async def stop_orphans(self, known: Sequence[Reference]) -> int:
+        """End every sandbox of this data directory that is not among `known`.
+
+        Directories of an earlier boot of the machine have no sandboxes and are removed.
+        """
+        names = {reference.get("name") for reference in known}
+        count = 0
+        if not self._run.parent.exists():
+            return 0
+        for boot in self._run.parent.iterdir():
+            if boot != self._run:
+                shutil.rmtree(boot)
+        for directory in self._run.iterdir() if self._run.exists() else ():
+            if directory.name not in names:
+                log.warning("ending a sandbox without a record: %s", directory.name)
+                await self._clear(directory)
+                count += 1
+        return count
+
+    def _enter(self, directory: Path) -> None:
+        """Make a directory that only we can enter; parents made by `mkdir` would be open."""
+        self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _directory(self, reference: Reference) -> Path:
+        return self._run / Path(str(reference["name"])).name
+
+    async def _clear(self, directory: Path) -> None:
+        """End what runs from a directory, whether or not it has a record, and remove it."""
+        if directory.exists():
+            process = _child(directory)
+            if process is not None:
+                await asyncio.to_thread(kill, process, wait_s=KILL_S)
+            shutil.rmtree(directory)
+        self._reap()
+
+    async def _try(self) -> None:
+        """Run a program that does nothing in a sandbox like every other."""
+        bubblewrap_probe.require_programs()
+        directory = self._run / f"probe-{os.getpid()}"
+        volume = directory / "volume"
+        self._enter(volume)
+        if os.geteuid() == 0:
+            os.chown(volume, FIRST_USER, FIRST_USER)
+        try:
+            command = ("python3", "-SsE", "-c", "")
+            child = self._spawn(directory, EnvironmentSpec(), volume, FIRST_USER, command)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            self._children.discard(child)
+            if status != 0:
+                raise EnvironmentUnavailable(bubblewrap_probe.explain(_complaint(directory)))
+        finally:
+            shutil.rmtree(directory)
+
+    def _spawn(
+        self,
+        directory: Path,
+        spec: EnvironmentSpec,
+        volume: Path,
+        user: int,
+        command: Sequence[str],
+    ) -> int:
+        """Start bwrap as a process of its own session; returns its id."""
+        root = os.geteuid() == 0
+        files = inside_files(spec.mount)
+        own: list[int] = []
+
+        def hand(fd: int) -> int:
+            """Keep `fd` out of the range that is handed down; returns its number in bwrap."""
+            own.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_FD))
+            os.close(fd)
+            return _HANDED_FD + len(own) - 1
+
+        try:
+            descriptors = Descriptors(
+                listener=hand(sockets.listen(directory / "s").detach()),
+                seccomp=hand(_memory_file(seccomp.program())),
+                info=hand(os.open(directory / "info", os.O_WRONLY | os.O_CREAT, 0o600)),
+                files={path: hand(_memory_file(data)) for path, data in files.items()},
+            )
+            words = arguments(spec, "/mnt" if root else str(volume), descriptors)
+            # By descriptor, because the sandbox can read the command line of its first process.
+            words_fd = hand(_memory_file(b"".join(word.encode() + b"\0" for word in words)))
+            argv = [shutil.which("bwrap") or "bwrap", "--args", str(words_fd), "--", *command]
+            if root:
+                argv = as_root(user, str(volume), argv)
+            complaints = hand(os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600))
+            actions: list[tuple[Any, ...]] = [
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+                (os.POSIX_SPAWN_DUP2, own[complaints - _HANDED_FD], 1),
+                (os.POSIX_SPAWN_DUP2, own[complaints - _HANDED_FD], 2),
+                *((os.POSIX_SPAWN_DUP2, fd, _HANDED_FD + i) for i, fd in enumerate(own)),
+            ]
+            child = os.posix_spawn(argv[0], argv, {}, file_actions=actions, setsid=True)
+        finally:
+            for fd in own:
+                os.close(fd)
+        self._children.add(child)
+        return child
+
+    def _reap(self) -> None:
+        """Let the kernel forget those bwrap processes that have ended."""
+        for child in list(self._children):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                self._children.discard(child)
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("everloop", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _process(reference: Reference) -> ProcessName:
+    return ProcessName(
+        int(reference["pid"]), int(reference["start_time"]), str(reference["machine"])
+    )
+
+
+def _child(directory: Path) -> ProcessName | None:
+    """The first process of the sandbox that was started from a directory, while it runs."""
+    try:
+        pid = json.loads((directory / "info").read_bytes())["child-pid"]
+    except (FileNotFoundError, ValueError):
+        # bwrap had not come so far.
+        return None
+    start = start_time(pid)
+    if start is None or not 0 <= started_at(start) - directory.stat().st_mtime + 1 < YOUNGER_S:
+        return None
+    return ProcessName(pid, start, machine_boot())
+
+
+def _complaint(directory: Path) -> str:
+    with open(directory / "log", "rb") as file:
+        return file.read(COMPLAINT_BYTES).decode("utf-8", "replace").strip()

@@ -1,0 +1,105 @@
+"""A running environment in the hands of a caller."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from contracts.environment import CommandResult, EnvironmentRecord
+from contracts.errors import EnvironmentGone
+from environments.channel import AgentChannel
+from environments.provider import EnvironmentProvider, Liveness
+
+#: Pauses before a broken call is made again. When they are used up, an environment that runs and
+#: does not answer as it must is ended: a command may have stopped agentd, or speak in its place.
+RETRY_PAUSES_S = (0.02, 0.1, 0.3, 0.6, 1.0)
+
+_Result = TypeVar("_Result")
+
+
+class _Owner(Protocol):
+    async def end(self, record: EnvironmentRecord) -> None: ...
+
+
+class Environment:
+    """Calls into one boot of a session's environment.
+
+    Every call is keyed, so that one whose connection breaks is made again and joins what it began.
+    """
+
+    def __init__(
+        self,
+        owner: _Owner,
+        provider: EnvironmentProvider,
+        record: EnvironmentRecord,
+        *,
+        restarted: bool,
+    ) -> None:
+        """Hold a running environment.
+
+        Args:
+            owner: ends it when it has to be ended.
+            provider: its kind.
+            record: which it is.
+            restarted: whether an earlier one of the session had ended before this was started.
+        """
+        self._owner = owner
+        self._provider = provider
+        self.record = record
+        self.restarted = restarted
+
+    async def exec(
+        self,
+        id: str,
+        command: str,
+        *,
+        timeout_s: int,
+        output_bytes: int,
+        variables: Mapping[str, str],
+    ) -> CommandResult:
+        """Run a command, or join the one with this id. See `AgentChannel.exec`.
+
+        Raises:
+            EnvironmentGone: the environment ended under it; its outcome is unknown.
+            EnvironmentRefused: it was not run.
+        """
+        return await self._call(
+            lambda channel: channel.exec(
+                id,
+                command,
+                timeout_s=timeout_s,
+                output_bytes=output_bytes,
+                variables=variables,
+            )
+        )
+
+    async def file(self, id: str, arguments: Mapping[str, Any]) -> str:
+        """Do a `file_operations` call, once for its id. See `AgentChannel.file`.
+
+        Raises:
+            EnvironmentGone: the environment ended under it; its outcome is unknown.
+            EnvironmentRefused: it was not done.
+        """
+        return await self._call(lambda channel: channel.file(id, arguments))
+
+    async def cancel(self, id: str) -> None:
+        """End a command, and keep it from running should it come later.
+
+        Raises:
+            EnvironmentGone: the environment ended, and the command with it.
+        """
+        await self._call(lambda channel: channel.cancel(id))
+
+    async def _call(self, call: Callable[[AgentChannel], Awaitable[_Result]]) -> _Result:
+        channel = self._provider.connect(self.record.reference)
+        for pause in RETRY_PAUSES_S:
+            try:
+                return await call(channel)
+            except (ConnectionRefusedError, TimeoutError):
+                # Nobody listens any more, or agentd hangs: waiting longer helps neither.
+                break
+            except ConnectionError:
+                if await self._provider.status(self.record.reference) is Liveness.GONE:
+                    break
+            await asyncio.sleep(pause)
+        await self._owner.end(self.record)
+        raise EnvironmentGone("the environment ended")

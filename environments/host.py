@@ -1,0 +1,342 @@
+"""The owner of one machine's environments.
+
+They are not children of an activity or a worker, and outlive this host too: after a restart it
+adopts what still runs, by its records, and commands that ran all the while are joined again by
+their ids.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+
+from contracts.environment import EnvironmentRecord, EnvironmentSpec, EnvironmentState
+from contracts.errors import EnvironmentUnavailable
+from environments.bubblewrap import Bubblewrap
+from environments.environment import Environment
+from environments.provider import EnvironmentProvider, Liveness, Reference
+from store import Store
+
+log = logging.getLogger(__name__)
+
+#: A host that has not beaten for so long is taken for dead.
+LEASE_S = 15.0
+#: Three beats fit into a lease, so that one may fail.
+BEAT_S = 5.0
+#: Seconds between looks for environments that are due to be asked whether they are idle.
+LOOK_S = 1.0
+#: The longest time until an environment is asked again, however far its end is.
+ASK_AGAIN_S = 30.0
+#: Seconds that processes have to end when an environment is stopped.
+STOP_GRACE_S = 5
+#: Seconds that a predecessor on the same data directory has to end.
+PREDECESSOR_S = 15.0
+
+
+@dataclass
+class _Slot:
+    """What this host knows of a session's environment."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    record: EnvironmentRecord | None = None
+    #: Whether the environment itself confirmed the record since this host started.
+    confirmed: bool = False
+    users: int = 0
+    ask_at: float = 0.0
+
+
+class SandboxHost:
+    """Starts environments when they are needed and stops them when they are not."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        data_dir: Path,
+        host_id: str,
+        provider: EnvironmentProvider | None = None,
+        look_s: float = LOOK_S,
+    ) -> None:
+        """Own nothing until it is entered.
+
+        Args:
+            store: keeps the records of environments.
+            data_dir: holds volumes and sockets; at most one live host owns it.
+            host_id: this machine's name in records and leases.
+            provider: the kind of environment; bubblewrap when omitted.
+            look_s: seconds between looks for idle environments.
+        """
+        self._records = store.environments
+        self._provider = provider or Bubblewrap(data_dir)
+        self._host = host_id
+        self._lock_path = data_dir / "run" / "environments.lock"
+        self._lock_fd: int | None = None
+        self._look_s = look_s
+        self._slots: dict[str, _Slot] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "SandboxHost":
+        """Take over this host's environments, and begin to look after them.
+
+        Raises:
+            EnvironmentUnavailable: another live process owns the data directory.
+        """
+        await self._take_directory()
+        await self._records.beat(self._host, lease_s=LEASE_S)
+        await self._adopt()
+        self._tasks = [
+            asyncio.create_task(self._every(BEAT_S, self._beat)),
+            asyncio.create_task(self._every(self._look_s, self._look)),
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go. The environments run on, for the next host process to adopt."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    @asynccontextmanager
+    async def use(self, session: str, spec: EnvironmentSpec) -> AsyncGenerator[Environment]:
+        """A session's environment, started when none runs, and kept running while it is used.
+
+        Raises:
+            EnvironmentUnavailable: none can be had; the message says why and how to mend it.
+            StaleAttempt: another host has taken the session over.
+        """
+        slot = self._slots.setdefault(session, _Slot())
+        slot.users += 1
+        try:
+            async with slot.lock:
+                record, restarted = await self._ensure(slot, session, spec)
+            yield Environment(self, self._provider, record, restarted=restarted)
+        finally:
+            slot.users -= 1
+            slot.ask_at = 0.0
+
+    async def stop(self, session: str, *, grace_s: int = STOP_GRACE_S) -> None:
+        """Stop a session's environment. Its files stay. Idempotent.
+
+        Args:
+            session: whose.
+            grace_s: seconds that its processes have to end after TERM.
+        """
+        slot = self._slots.setdefault(session, _Slot())
+        async with slot.lock:
+            await self._stop(slot, session, grace_s)
+
+    async def end(self, record: EnvironmentRecord) -> None:
+        """Kill an environment that does not answer, and record that it ended.
+
+        Nothing happens when another has been started in its place.
+        """
+        slot = self._slots.setdefault(record.session, _Slot())
+        async with slot.lock:
+            if slot.record is not None and slot.record.boot_id == record.boot_id:
+                await self._stop(slot, record.session, 0)
+
+    async def delete(self, session: str) -> None:
+        """Stop a session's environment, and remove its files and its record. Idempotent."""
+        slot = self._slots.setdefault(session, _Slot())
+        async with slot.lock:
+            await self._stop(slot, session, 0)
+            await self._provider.delete(session)
+            await self._records.delete(session)
+            slot.record = None
+
+    async def _ensure(
+        self, slot: _Slot, session: str, spec: EnvironmentSpec
+    ) -> tuple[EnvironmentRecord, bool]:
+        record = slot.record or await self._records.get(session)
+        if record is not None and record.state is EnvironmentState.RUNNING:
+            await self._require_ours(record)
+            if await self._still_serves(slot, record, spec):
+                slot.record = record
+                return record, False
+        slot.record = None
+        slot.record = await self._start(session, spec, record)
+        slot.confirmed = True
+        return slot.record, record is not None and record.boot_id != ""
+
+    async def _require_ours(self, record: EnvironmentRecord) -> None:
+        if record.host != self._host and record.host in await self._records.alive():
+            raise EnvironmentUnavailable(
+                f"the session's environment runs on the sandbox host {record.host!r}"
+            )
+
+    async def _still_serves(
+        self, slot: _Slot, record: EnvironmentRecord, spec: EnvironmentSpec
+    ) -> bool:
+        """Whether a recorded environment runs and is what is asked for; else it is ended."""
+        if record.host != self._host:
+            return False
+        liveness = await self._provider.status(record.reference)
+        if liveness is Liveness.UNKNOWN:
+            raise EnvironmentUnavailable("whether the session's environment runs is not known now")
+        if liveness is Liveness.RUNNING and (slot.confirmed or await self._confirm(record)):
+            slot.confirmed = True
+            if slot.users > 1 or record.reference.get("spec") == _digest(spec):
+                return True
+        await self._provider.stop(record.reference)
+        return False
+
+    async def _confirm(self, record: EnvironmentRecord) -> bool:
+        try:
+            info = await self._provider.connect(record.reference).info()
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("an adopted environment does not answer: %s", error)
+            return False
+        return info.boot_id == record.boot_id
+
+    async def _start(
+        self, session: str, spec: EnvironmentSpec, last: EnvironmentRecord | None
+    ) -> EnvironmentRecord:
+        await self._provider.probe()
+        generation = last.generation + 1 if last else 1
+        claim = EnvironmentRecord(
+            session=session,
+            provider=self._provider.name,
+            host=self._host,
+            generation=generation,
+            boot_id=last.boot_id if last else "",
+            state=EnvironmentState.STOPPED,
+            reference={},
+        )
+        # The claim comes first: whoever loses it has started nothing.
+        await self._records.put(claim, expected_generation=last.generation if last else None)
+        started = await self._provider.start(session, spec, generation=generation)
+        reference: Reference = {
+            **started.reference,
+            "spec": _digest(spec),
+            "idle_timeout_s": spec.idle_timeout_s,
+            "max_lifetime_s": spec.max_lifetime_s,
+        }
+        record = replace(
+            claim, boot_id=started.boot_id, state=EnvironmentState.RUNNING, reference=reference
+        )
+        try:
+            await self._records.put(record, expected_generation=generation)
+        except BaseException:
+            await asyncio.shield(self._provider.stop(reference))
+            raise
+        return record
+
+    async def _stop(self, slot: _Slot, session: str, grace_s: int) -> None:
+        record = slot.record or await self._records.get(session)
+        if record is None or record.state is EnvironmentState.STOPPED:
+            return
+        if grace_s and await self._provider.status(record.reference) is Liveness.RUNNING:
+            await self._ask_to_end(record, grace_s)
+        await self._provider.stop(record.reference)
+        await self._mark_stopped(record)
+        slot.record = None
+
+    async def _ask_to_end(self, record: EnvironmentRecord, grace_s: int) -> None:
+        try:
+            await self._provider.connect(record.reference).shutdown(grace_s)
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("an environment cannot be asked to end and is killed: %s", error)
+            return
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            if await self._provider.status(record.reference) is Liveness.GONE:
+                return
+            await asyncio.sleep(0.02)
+
+    async def _mark_stopped(self, record: EnvironmentRecord) -> None:
+        stopped = replace(record, state=EnvironmentState.STOPPED)
+        await self._records.put(stopped, expected_generation=record.generation)
+
+    async def _take_directory(self) -> None:
+        self._lock_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + PREDECESSOR_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(fd)
+                    raise EnvironmentUnavailable(
+                        f"another sandbox host owns {self._lock_path.parent.parent}"
+                    ) from None
+                await asyncio.sleep(0.1)
+            else:
+                self._lock_fd = fd
+                return
+
+    async def _adopt(self) -> None:
+        running: list[Reference] = []
+        for record in await self._records.on_host(self._host):
+            if record.state is EnvironmentState.STOPPED:
+                continue
+            if await self._provider.status(record.reference) is Liveness.GONE:
+                await self._mark_stopped(record)
+            else:
+                running.append(record.reference)
+                self._slots[record.session] = _Slot(record=record)
+        await self._provider.stop_orphans(running)
+
+    async def _beat(self) -> None:
+        await self._records.beat(self._host, lease_s=LEASE_S)
+
+    async def _look(self) -> None:
+        now = time.monotonic()
+        for session, slot in list(self._slots.items()):
+            if slot.users == 0 and not slot.lock.locked() and slot.ask_at <= now:
+                if slot.record is None:
+                    del self._slots[session]
+                    continue
+                async with slot.lock:
+                    await self._stop_if_due(slot)
+
+    async def _stop_if_due(self, slot: _Slot) -> None:
+        record = slot.record
+        # A call may have come while the lock was awaited.
+        if slot.users or record is None:
+            return
+        try:
+            info = await self._provider.connect(record.reference).info()
+        except (ConnectionError, TimeoutError) as error:
+            if await self._provider.status(record.reference) is not Liveness.UNKNOWN:
+                log.warning("environment of %s does not answer: %s", record.session, error)
+                await self._stop(slot, record.session, 0)
+            return
+        idle_left = int(record.reference["idle_timeout_s"]) - info.idle_s
+        life_left = int(record.reference["max_lifetime_s"]) - info.uptime_s
+        if info.running == 0 and min(idle_left, life_left) <= 0:
+            log.info("stopping the environment of %s; its files stay", record.session)
+            await self._stop(slot, record.session, STOP_GRACE_S)
+        else:
+            slot.ask_at = time.monotonic() + max(0.0, min(idle_left, life_left, ASK_AGAIN_S))
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except Exception:
+                # The database may be away for a while; the environments must stay looked after.
+                log.exception("looking after environments failed, and is tried again")
+
+
+def _digest(spec: EnvironmentSpec) -> str:
+    """What of a specification needs a new environment when it changes."""
+    text = json.dumps([spec.mount, asdict(spec.limits)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""What a kind of environment must offer, so that Docker and Kubernetes can stand beside bubblewrap.
+
+A provider starts, finds and ends environments. What happens inside one is agentd's, whatever the
+provider, and is spoken of through `channel.AgentChannel`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from contracts.environment import EnvironmentSpec
+from environments.channel import AgentChannel
+
+#: Plain JSON that finds an environment again; only its provider reads it.
+Reference = dict[str, str | int]
+
+
+class Liveness(StrEnum):
+    """What a provider knows of an environment."""
+
+    RUNNING = "running"
+    #: Confirmed to have ended. Only this allows that another is started in its place.
+    GONE = "gone"
+    #: The provider cannot tell now; nothing may be concluded.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A new environment that answers."""
+
+    reference: Reference
+    boot_id: str
+
+
+class EnvironmentProvider(Protocol):
+    """One kind of environment."""
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        ...
+
+    async def probe(self) -> None:
+        """Find out, once, whether environments can run here.
+
+        Raises:
+            EnvironmentUnavailable: they cannot; the message says why and how to mend it.
+        """
+        ...
+
+    async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
+        """Start an environment on the session's volume, which is made when there is none.
+
+        The caller sees to it that no other environment of the session runs.
+
+        Raises:
+            EnvironmentUnavailable: it could not be started; the message says why.
+        """
+        ...
+
+    def connect(self, reference: Reference) -> AgentChannel:
+        """A channel to a running environment; it connects when it is used."""
+        ...
+
+    async def status(self, reference: Reference) -> Liveness:
+        """Whether an environment runs."""
+        ...
+
+    async def stop(self, reference: Reference) -> None:
+        """End an environment at once. Its volume stays. Idempotent."""
+        ...
+
+    async def delete(self, session: str) -> None:
+        """Remove a session's volume; its environment has been stopped. Idempotent."""
+        ...
+
+    async def stop_orphans(self, known: Sequence[Reference]) -> int:
+        """End every environment of this owner that is not among `known`; returns how many."""
+        ...

@@ -1,0 +1,178 @@
+"""Records of local environments, the hosts that own them, and which host a session's belongs to."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from contracts.environment import EnvironmentRecord, EnvironmentState
+from contracts.errors import AwsError, ServiceError, StaleAttempt
+from store.clock import EpochMillis
+from store.engine import Database
+from store.inserts import insert_or_ignore
+from store.tables import environment, sandbox_host, session
+
+_ALIVE = sandbox_host.c.lease_until_ms > EpochMillis()
+_GET = sa.select(environment).where(environment.c.session == sa.bindparam("session_"))
+_ON_HOST = (
+    sa.select(environment)
+    .where(environment.c.host == sa.bindparam("host_"))
+    .order_by(environment.c.session)
+)
+_BEAT = (
+    sa.update(sandbox_host)
+    .where(sandbox_host.c.host == sa.bindparam("host_"))
+    .values(lease_until_ms=EpochMillis() + sa.bindparam("lease_ms", type_=sa.BigInteger))
+)
+_HOSTS = sa.select(sandbox_host.c.host).where(_ALIVE).order_by(sandbox_host.c.host)
+_HOST_OF_SESSION = (
+    sa.select(session.c.host).where(session.c.key == sa.bindparam("key_")).with_for_update()
+)
+_LEAST_USED = (
+    sa.select(sandbox_host.c.host)
+    .where(_ALIVE)
+    .order_by(
+        sandbox_host.c.host != sa.bindparam("preferred", type_=sa.String),
+        sa.select(sa.func.count())
+        .where(environment.c.host == sandbox_host.c.host)
+        .scalar_subquery(),
+        sandbox_host.c.host,
+    )
+    .limit(1)
+)
+_ASSIGN = (
+    sa.update(session)
+    .where(session.c.key == sa.bindparam("key_"))
+    .values(host=sa.bindparam("host_"))
+)
+
+
+class Environments:
+    """What is known of local environments and sandbox hosts."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a database."""
+        self._database = database
+
+    async def get(self, session: str) -> EnvironmentRecord | None:
+        """The record of a session's environment, if it has one."""
+
+        def work(connection: Connection) -> EnvironmentRecord | None:
+            row = connection.execute(_GET, {"session_": session}).first()
+            return None if row is None else _record(row)
+
+        return await self._database.read(work)
+
+    async def put(self, record: EnvironmentRecord, *, expected_generation: int | None) -> None:
+        """Replace a session's record, if it is still the one that the writer knows.
+
+        Args:
+            record: the new record.
+            expected_generation: the generation of the record to replace; None when there must be
+                none.
+
+        Raises:
+            StaleAttempt: another record is there, or none.
+        """
+        row = {
+            "session": record.session,
+            "provider": record.provider,
+            "host": record.host,
+            "generation": record.generation,
+            "boot_id": record.boot_id,
+            "state": record.state.value,
+            "reference": record.reference,
+        }
+
+        def work(connection: Connection) -> bool:
+            if expected_generation is None:
+                return insert_or_ignore(connection, environment, row)
+            replaced = connection.execute(
+                sa.update(environment)
+                .where(
+                    environment.c.session == record.session,
+                    environment.c.generation == expected_generation,
+                )
+                .values(row)
+            )
+            return replaced.rowcount > 0
+
+        if not await self._database.update(work):
+            raise StaleAttempt(
+                f"the environment of {record.session} is not of generation {expected_generation}"
+            )
+
+    async def on_host(self, host: str) -> tuple[EnvironmentRecord, ...]:
+        """The records of a host's environments."""
+
+        def work(connection: Connection) -> tuple[EnvironmentRecord, ...]:
+            return tuple(_record(row) for row in connection.execute(_ON_HOST, {"host_": host}))
+
+        return await self._database.read(work)
+
+    async def delete(self, session: str) -> None:
+        """Forget a session's environment; it need not have one."""
+        await self._database.update(
+            lambda connection: connection.execute(
+                sa.delete(environment).where(environment.c.session == session)
+            )
+        )
+
+    async def beat(self, host: str, *, lease_s: float) -> None:
+        """A host lives: its lease runs `lease_s` seconds from now, on the database's clock."""
+        lease_ms = round(lease_s * 1000)
+
+        def work(connection: Connection) -> None:
+            beaten = connection.execute(_BEAT, {"host_": host, "lease_ms": lease_ms})
+            if beaten.rowcount == 0:
+                insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
+                connection.execute(_BEAT, {"host_": host, "lease_ms": lease_ms})
+
+        await self._database.write(work)
+
+    async def alive(self) -> tuple[str, ...]:
+        """The hosts whose lease runs, by name."""
+        return await self._database.read(
+            lambda connection: tuple(connection.execute(_HOSTS).scalars())
+        )
+
+    async def assign(self, session: str, default_host: str | None) -> str | None:
+        """The host of a session's environment, chosen once.
+
+        Args:
+            session: the session's key.
+            default_host: taken when it lives.
+
+        Returns:
+            The host that was chosen before, dead or alive, because the session's files are there;
+            else a living one, which is chosen now: the default or the one with the fewest
+            environments; None when no host lives.
+
+        Raises:
+            ServiceError: ResourceNotFoundException when there is no such session.
+        """
+
+        def work(connection: Connection) -> str | None:
+            row = connection.execute(_HOST_OF_SESSION, {"key_": session}).first()
+            if row is None:
+                raise ServiceError(AwsError.NOT_FOUND, f"Session {session} does not exist.")
+            if row.host is not None:
+                return row.host
+            host = connection.execute(_LEAST_USED, {"preferred": default_host or ""}).scalar()
+            if host is not None:
+                connection.execute(_ASSIGN, {"key_": session, "host_": host})
+            return host
+
+        return await self._database.write(work)
+
+
+def _record(row: Row[Any]) -> EnvironmentRecord:
+    return EnvironmentRecord(
+        session=row.session,
+        provider=row.provider,
+        host=row.host,
+        generation=row.generation,
+        boot_id=row.boot_id,
+        state=EnvironmentState(row.state),
+        reference=row.reference,
+    )

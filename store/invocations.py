@@ -1,0 +1,200 @@
+"""Rows of `invocation`: admitted once per idempotency key, then only their state changes."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
+from contracts.messages import Message, StopReason, TokenUsage
+from contracts.records import InvocationRecord, InvocationState
+from store.inserts import insert_or_ignore
+from store.session import LockedSession
+from store.tables import invocation, message, run_config, session
+
+_USAGE = tuple(TokenUsage.model_fields)
+
+_KEY = (
+    invocation.c.session == sa.bindparam("session_"),
+    invocation.c.invocation_id == sa.bindparam("invocation_"),
+)
+_GET = sa.select(invocation).where(*_KEY)
+_GET_WITH_CONFIG = (
+    sa.select(invocation, run_config.c.body.label("config"))
+    .join_from(invocation, run_config)
+    .where(*_KEY)
+)
+_SPENT = sa.select(
+    *(sa.func.coalesce(sa.func.sum(message.c[name]), 0).label(name) for name in _USAGE)
+).where(
+    message.c.session == sa.bindparam("session_"),
+    message.c.invocation_id == sa.bindparam("invocation_"),
+    message.c.step.is_not(None),
+)
+_OPENED = sa.update(invocation).where(*_KEY).values(state=InvocationState.OPEN.value, messages=None)
+_OVER = (
+    sa.update(invocation)
+    .where(*_KEY)
+    .values(
+        state=sa.bindparam("new_state"),
+        messages=None,
+        stop_reason=sa.bindparam("reason"),
+        error=sa.bindparam("detail", type_=invocation.c.error.type),
+        ended_at=sa.bindparam("at", type_=invocation.c.ended_at.type),
+    )
+)
+_NOTE = sa.update(invocation).where(*_KEY).values(failure_note=sa.bindparam("note"))
+
+
+def admit(
+    connection: Connection,
+    *,
+    session_key: str,
+    account: str,
+    harness_id: str,
+    runtime_session_id: str,
+    invocation_id: str,
+    request_digest: str,
+    config_digest: str,
+    messages: Sequence[Message],
+) -> InvocationRecord:
+    """See `Turns.admit`."""
+    now = datetime.now(UTC)
+    insert_or_ignore(
+        connection,
+        session,
+        {
+            "key": session_key,
+            "account": account,
+            "harness_id": harness_id,
+            "runtime_session_id": runtime_session_id,
+            "created_at": now,
+            "last_cursor": 0,
+            "last_seq": 0,
+            "settled_step": -1,
+            "live_attempt": 0,
+            "calls_seq": 0,
+        },
+    )
+    locked = LockedSession.lock(connection, session_key)
+    insert_or_ignore(
+        connection,
+        invocation,
+        {
+            "session": session_key,
+            "invocation_id": invocation_id,
+            "state": InvocationState.NEW.value,
+            "request_digest": request_digest,
+            "config_digest": config_digest,
+            "messages": tuple(messages),
+            "first_cursor": locked.last_cursor + 1,
+            "created_at": now,
+        },
+    )
+    row = find(connection, session_key, invocation_id)
+    if row.request_digest != request_digest:
+        raise invalid(
+            "x-everloop-invocation-id",
+            f"{invocation_id} was used before for another request; use a new id",
+            reason=Reason.IDEMPOTENT_PARAMETER_MISMATCH,
+        )
+    return record(connection, row)
+
+
+def get(connection: Connection, session_key: str, invocation_id: str) -> Row[Any] | None:
+    """An invocation's row, if there is one."""
+    return connection.execute(_GET, {"session_": session_key, "invocation_": invocation_id}).first()
+
+
+def find(connection: Connection, session_key: str, invocation_id: str) -> Row[Any]:
+    """An invocation's row.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    row = get(connection, session_key, invocation_id)
+    if row is None:
+        raise _missing(session_key, invocation_id)
+    return row
+
+
+def find_with_config(connection: Connection, session_key: str, invocation_id: str) -> Row[Any]:
+    """An invocation's row, with what it runs with as `config`.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    row = connection.execute(
+        _GET_WITH_CONFIG, {"session_": session_key, "invocation_": invocation_id}
+    ).first()
+    if row is None:
+        raise _missing(session_key, invocation_id)
+    return row
+
+
+def mark_open(locked: LockedSession, invocation_id: str) -> None:
+    """NEW becomes OPEN: its turn runs, and no other."""
+    locked.running = invocation_id
+    locked.settled_step = -1
+    locked.fence()
+    locked.connection.execute(_OPENED, {"session_": locked.key, "invocation_": invocation_id})
+
+
+def mark_over(
+    locked: LockedSession,
+    invocation_id: str,
+    state: InvocationState,
+    reason: StopReason | None,
+    error: ErrorDetail | None,
+) -> None:
+    """It ended or was refused; nothing changes it any more."""
+    if locked.running == invocation_id:
+        locked.running = None
+        locked.fence()
+    locked.connection.execute(
+        _OVER,
+        {
+            "session_": locked.key,
+            "invocation_": invocation_id,
+            "new_state": state.value,
+            "reason": reason.value if reason else None,
+            "detail": error,
+            "at": datetime.now(UTC),
+        },
+    )
+
+
+def note_failure(connection: Connection, session_key: str, invocation_id: str, note: str) -> None:
+    """See `Turns.note_failure`."""
+    key = {"session_": session_key, "invocation_": invocation_id}
+    connection.execute(_NOTE, {**key, "note": note})
+
+
+def record(connection: Connection, row: Row[Any]) -> InvocationRecord:
+    """The contract's record of a row of `invocation`."""
+    usage = TokenUsage()
+    if row.state == InvocationState.ENDED:
+        spent = connection.execute(
+            _SPENT, {"session_": row.session, "invocation_": row.invocation_id}
+        ).one()
+        usage = TokenUsage(**{name: int(getattr(spent, name)) for name in _USAGE})
+    return InvocationRecord(
+        session=row.session,
+        invocation_id=row.invocation_id,
+        state=InvocationState(row.state),
+        config_digest=row.config_digest,
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+        error=row.error,
+        first_cursor=row.first_cursor,
+        usage=usage,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _missing(session_key: str, invocation_id: str) -> ServiceError:
+    return ServiceError(
+        AwsError.NOT_FOUND, f"Session {session_key} has no invocation {invocation_id}."
+    )

@@ -1,0 +1,105 @@
+"""Opening an invocation: its messages join the session, or it is refused, in one transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from contracts.admission import Answer, PendingCall, TurnPlan, plan_turn
+from contracts.errors import AwsError, ErrorDetail, ServiceError
+from contracts.events import NO_STEP, Opened
+from contracts.records import InvocationState, Opening
+from contracts.tools import CallState
+from store import invocations
+from store.calls import call_record
+from store.closing import end, refuse
+from store.session import LockedSession
+from store.settling import calls_of, hand_over, settle
+from store.tables import call
+
+#: What an invocation is told that was still open when the next one began: its run was stopped by
+#: hand.
+ABANDONED = ErrorDetail(AwsError.INTERNAL, "The run was stopped before the invocation ended.")
+
+_ANSWER = (
+    sa.update(call)
+    .where(call.c.session == sa.bindparam("session_"), call.c.id == sa.bindparam("id_"))
+    .values(
+        state=CallState.DONE.value,
+        status=sa.bindparam("outcome"),
+        content=sa.bindparam("pieces", type_=call.c.content.type),
+    )
+)
+
+
+def open_invocation(connection: Connection, session_key: str, invocation_id: str) -> Opening:
+    """See `Turns.open`."""
+    locked = LockedSession.lock(connection, session_key)
+    row = invocations.find_with_config(connection, session_key, invocation_id)
+    state = InvocationState(row.state)
+    if state is InvocationState.NEW:
+        state = _begin(locked, row)
+    if state is not InvocationState.OPEN:
+        return Opening(state, locked.last_seq, (), False, row.config)
+    calls = calls_of(connection, session_key, locked.calls_seq) if locked.calls_seq else ()
+    waiting = any(found.state == CallState.WAITING for found in calls)
+    todo = (
+        ()
+        if waiting
+        else tuple(call_record(found) for found in calls if found.state == CallState.REQUESTED)
+    )
+    return Opening(state, locked.last_seq, todo, waiting, row.config)
+
+
+def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
+    if locked.running is not None:
+        end(locked, locked.running, None, ABANDONED)
+    pending = _pending(locked)
+    try:
+        plan = plan_turn(
+            row.messages, tuple(PendingCall(found.id, found.name) for found in pending)
+        )
+    except ServiceError as error:
+        refuse(locked, row.invocation_id, error.detail)
+        locked.save()
+        return InvocationState.REFUSED
+    invocations.mark_open(locked, row.invocation_id)
+    locked.emit(row.invocation_id, NO_STEP, 0, Opened())
+    _apply(locked, row.invocation_id, plan)
+    locked.save()
+    return InvocationState.OPEN
+
+
+def _pending(locked: LockedSession) -> Sequence[Row[Any]]:
+    if locked.calls_seq == 0:
+        return ()
+    calls = calls_of(locked.connection, locked.key, locked.calls_seq)
+    return [found for found in calls if found.state == CallState.WAITING]
+
+
+def _apply(locked: LockedSession, invocation_id: str, plan: TurnPlan) -> None:
+    if plan.answers:
+        _answer(locked, plan.answers)
+        if plan.text:
+            locked.held_text = plan.text
+        calls = settle(locked, invocation_id)
+        if any(found.state == CallState.WAITING for found in calls):
+            hand_over(locked, invocation_id, calls)
+    for spoken in plan.append:
+        locked.say(invocation_id, spoken)
+
+
+def _answer(locked: LockedSession, answers: Sequence[Answer]) -> None:
+    locked.connection.execute(
+        _ANSWER,
+        [
+            {
+                "session_": locked.key,
+                "id_": answer.tool_use_id,
+                "outcome": answer.status.value,
+                "pieces": answer.content,
+            }
+            for answer in answers
+        ],
+    )

@@ -1,0 +1,232 @@
+"""The one schema, for SQLite and PostgreSQL.
+
+Everything about a session hangs on its `session` row: whoever changes the session locks that row
+first, so that cursors ascend in commit order and a settled step cannot be written again. The row
+also says which invocation runs and which attempt may write; a writer is let in or refused by the
+same UPDATE that takes its cursor. A settled step has no table: it is the assistant message that it
+made.
+"""
+
+from typing import Annotated
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from contracts.errors import ErrorDetail
+from contracts.events import Payload
+from contracts.harness import HarnessConfig, RunConfig
+from contracts.messages import Message, TextBlock
+from store.columns import Document, Utc, Words
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+MESSAGE = Document(Message)
+MESSAGES = Document(tuple[Message, ...])
+
+harness = sa.Table(
+    "harness",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("harness_id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("updated_at", Utc, nullable=False),
+    sa.Column("alive", sa.Boolean, nullable=False),
+)
+sa.Index(
+    "uq_harness_alive_name",
+    harness.c.account,
+    harness.c.name,
+    unique=True,
+    sqlite_where=sa.text("alive = 1"),
+    postgresql_where=sa.text("alive"),
+)
+sa.Index(
+    "ix_harness_listing",
+    harness.c.account,
+    harness.c.created_at,
+    harness.c.harness_id,
+    sqlite_where=sa.text("alive = 1"),
+    postgresql_where=sa.text("alive"),
+)
+
+harness_version = sa.Table(
+    "harness_version",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("harness_id", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("config", Document(HarnessConfig), nullable=False),
+    sa.ForeignKeyConstraint(["account", "harness_id"], ["harness.account", "harness.harness_id"]),
+)
+
+#: `clientToken`s that were used, and which harness they were used for.
+client_token = sa.Table(
+    "client_token",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("operation", sa.String, primary_key=True),
+    sa.Column("token", sa.String, primary_key=True),
+    sa.Column("params_digest", sa.String, nullable=False),
+    sa.Column("harness_id", sa.String, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+)
+
+run_config = sa.Table(
+    "run_config",
+    metadata,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("body", Document(RunConfig), nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+)
+
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("harness_id", sa.String, nullable=False),
+    sa.Column("runtime_session_id", sa.String, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+    #: The newest row of the event log.
+    sa.Column("last_cursor", sa.BigInteger, nullable=False),
+    #: The newest message of the transcript.
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    #: The invocation whose turn runs.
+    sa.Column("running", sa.String),
+    #: The newest settled step of that invocation.
+    sa.Column("settled_step", sa.Integer, nullable=False),
+    #: The step in flight, and the attempt that may write it.
+    sa.Column("live_step", sa.Integer),
+    sa.Column("live_attempt", sa.Integer, nullable=False),
+    #: The assistant message whose results are not in the transcript yet; 0 when there is none.
+    sa.Column("calls_seq", sa.Integer, nullable=False),
+    #: Text that joins the message of those results.
+    sa.Column("held_text", Document(tuple[TextBlock, ...])),
+    #: The sandbox host that owns the session's environment.
+    sa.Column("host", sa.String),
+)
+
+invocation = sa.Table(
+    "invocation",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("invocation_id", sa.String, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("request_digest", sa.String, nullable=False),
+    sa.Column("config_digest", sa.String, sa.ForeignKey("run_config.digest"), nullable=False),
+    #: What the request brought; dropped once it is in the transcript or refused.
+    sa.Column("messages", MESSAGES),
+    sa.Column("first_cursor", sa.BigInteger, nullable=False),
+    sa.Column("stop_reason", sa.String),
+    sa.Column("error", Document(ErrorDetail)),
+    #: What a provider said when a model call failed last; shown if the turn ends by it.
+    sa.Column("failure_note", sa.String),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("ended_at", Utc),
+)
+
+#: The transcript. An assistant message that a step made also carries what the step cost.
+message = sa.Table(
+    "message",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("invocation_id", sa.String, nullable=False),
+    #: Whether a user wrote text in it.
+    sa.Column("user_text", sa.Boolean, nullable=False),
+    sa.Column("body", MESSAGE, nullable=False),
+    sa.Column("step", sa.Integer),
+    sa.Column("attempt", sa.Integer),
+    sa.Column("input_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    sa.Column("cache_read_input_tokens", sa.Integer),
+    sa.Column("cache_write_input_tokens", sa.Integer),
+    sa.Column("latency_ms", sa.Integer),
+    sa.Column("model_id", Words),
+    sa.Column("created_at", Utc, nullable=False),
+)
+sa.Index(
+    "uq_message_step",
+    message.c.session,
+    message.c.invocation_id,
+    message.c.step,
+    unique=True,
+    sqlite_where=sa.text("step IS NOT NULL"),
+    postgresql_where=sa.text("step IS NOT NULL"),
+)
+sa.Index(
+    "ix_message_user_text",
+    message.c.session,
+    message.c.seq,
+    sqlite_where=sa.text("user_text = 1"),
+    postgresql_where=sa.text("user_text"),
+)
+
+call = sa.Table(
+    "call",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("invocation_id", sa.String, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", Words, nullable=False),
+    sa.Column("kind", sa.String),
+    sa.Column("queue", sa.String),
+    sa.Column("timeout_s", sa.Integer, nullable=False),
+    sa.Column("input", Document(dict[str, object]), nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("boot_id", Words),
+    sa.Column("status", sa.String),
+    sa.Column("content", Document(tuple[str, ...])),
+    #: Whether a RESULTS row named it while other calls of its message were still without outcome.
+    sa.Column("shown", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("session", "seq", "position"),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("cursor", sa.BigInteger, primary_key=True),
+    sa.Column("invocation_id", sa.String, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("payload", Document(Annotated[Payload, Field(discriminator="kind")]), nullable=False),
+    sa.UniqueConstraint("session", "invocation_id", "step", "kind", "attempt", "position"),
+)
+
+environment = sa.Table(
+    "environment",
+    metadata,
+    sa.Column("session", sa.String, primary_key=True),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("boot_id", Words, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("reference", Document(dict[str, str | int]), nullable=False),
+)
+
+sandbox_host = sa.Table(
+    "sandbox_host",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    #: Milliseconds since 1970 on the database's clock.
+    sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+)

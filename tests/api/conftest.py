@@ -1,0 +1,104 @@
+"""A real API process over a real database, and boto3 pointed at it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from store import migrate
+
+ACCOUNT = "000000000000"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/agent"
+
+
+@dataclass(frozen=True)
+class ApiProcess:
+    """A running `python -m api`."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> tuple[int, str, str]:
+        """End it as a supervisor does: exit status, stdout, stderr."""
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+def start_api(data_dir: Path, **variables: str) -> ApiProcess:
+    """Start the API over a new database, on a free port."""
+    migrate(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    environment = {
+        **os.environ,
+        "EVERLOOP_DATA_DIR": str(data_dir),
+        "EVERLOOP_API_PORT": "0",
+        "EVERLOOP_ACCOUNT": ACCOUNT,
+        **variables,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    record = data_dir / "run" / "api.json"
+    deadline = time.monotonic() + 30
+    while not record.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the API did not start: {process.communicate()}")
+        time.sleep(0.02)
+    written = json.loads(record.read_text())
+    assert written["pid"] == process.pid
+    return ApiProcess(process, data_dir, written["port"])
+
+
+def client(service: str, url: str) -> Any:
+    """A boto3 client, used as against AWS."""
+    make = cast("Any", boto3).client
+    return make(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=60),
+    )
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    running = start_api(tmp_path_factory.mktemp("api"))
+    yield running
+    status, _, _ = running.stop()
+    assert status == 0
+
+
+@pytest.fixture(scope="module")
+def control(api: ApiProcess) -> Iterator[Any]:
+    made = client("bedrock-agentcore-control", api.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def data(api: ApiProcess) -> Iterator[Any]:
+    made = client("bedrock-agentcore", api.url)
+    yield made
+    made.close()

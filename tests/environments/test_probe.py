@@ -1,0 +1,54 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import EnvironmentUnavailable
+from environments.bubblewrap import Bubblewrap
+from environments.bubblewrap_probe import explain
+from tests.environments.sandboxes import SPEC
+
+
+async def test_without_bubblewrap_nothing_runs_and_the_message_says_how_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentUnavailable, match="apt-get install bubblewrap"):
+        await Bubblewrap(tmp_path / "data").start("s", SPEC, generation=1)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_bubblewrap_that_fails_is_probed_once_and_its_words_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "bwrap"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tried\necho no permission >&2\nexit 1\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    for directory in (tmp_path, *tmp_path.parents[:2], fake.parent):
+        directory.chmod(0o777)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    provider = Bubblewrap(tmp_path / "data")
+    for _ in range(2):
+        with pytest.raises(EnvironmentUnavailable, match="no permission"):
+            await provider.start("s", SPEC, generation=1)
+    assert (tmp_path / "tried").read_text() == "x\n"
+    assert not (tmp_path / "data" / "volumes").exists()
+
+
+@pytest.mark.parametrize(
+    ("complaint", "fix"),
+    [
+        ("bwrap: Unknown option --disable-userns", "bubblewrap 0.8 or newer"),
+        ("bwrap: execvp python3: No such file or directory", "apt-get install python3"),
+    ],
+)
+def test_known_complaints_come_with_their_fix(complaint: str, fix: str) -> None:
+    assert complaint in explain(complaint) and fix in explain(complaint)
+
+
+async def test_a_mount_elsewhere_is_refused(provider: Bubblewrap) -> None:
+    for mount in ("/mnt/..", "/mnt/a/b", "/usr", "/mnt/"):
+        with pytest.raises(EnvironmentUnavailable, match="must be /mnt/<name>"):
+            await provider.start("s", type(SPEC)(mount=mount), generation=1)

@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from store import migrate
+from store.engine import open_database
+from store.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_migrations_make_exactly_the_tables(url: str) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+    assert found == []
+
+
+async def test_migrating_again_from_a_running_loop_changes_nothing(url: str) -> None:
+    migrate(url)
+
+
+def migrate_at_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(migrate, url) for _ in range(4)]:
+            done.result()
+
+
+def test_processes_that_migrate_a_file_at_once_do_not_fail(tmp_path: Path) -> None:
+    migrate_at_once(f"sqlite+aiosqlite:///{tmp_path}/new%20folder/100%/everloop.db")
+
+
+async def test_processes_that_migrate_a_server_at_once_do_not_fail(empty_postgres: str) -> None:
+    migrate_at_once(empty_postgres)
+
+
+def test_the_command_migrates_the_configured_database(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "store.migrate"],
+        cwd=ROOT,
+        env={**os.environ, "EVERLOOP_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "everloop.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql+asyncmy://localhost/x", "sqlite:///x.db", "sqlite+aiosqlite:///:memory:"]
+)
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="URL must"):
+        open_database(url)
