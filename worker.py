@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import signal
-import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -51,7 +50,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
-    threading.Thread(target=warm, name="warm-model-gateway", daemon=True).start()
+    warming = asyncio.create_task(warm())
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
     try:
@@ -78,6 +77,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             _announce(settings, "worker")
             await stop.wait()
     finally:
+        await warming
         await store.close()
 
 

@@ -2,8 +2,8 @@
 
 It inherits a listening stream socket as descriptor AGENTD_FD and its configuration as JSON in
 AGENTD_CONFIG: `mount`, `variables` (the environment of every command), `memory_bytes`, `processes`,
-`open_files`, `file_bytes`. Nobody inside can reach the socket by a path, and commands inherit
-neither.
+`open_files`, `file_bytes`, `unattended_s`. Nobody inside can reach the socket by a path, and
+commands inherit neither.
 
 Protocol, one request per connection: the caller sends one line of JSON of at most REQUEST_BYTES,
 gets one line of JSON, and the connection is closed. A caller that goes away leaves its command
@@ -140,6 +140,8 @@ class Server:
         self._connections: set[Connection] = set()
         self._boot_id = os.urandom(16).hex()
         self._started = time.monotonic()
+        self._unattended_s = float(config["unattended_s"])
+        self._end_if_unattended()
         listener.setblocking(False)
         self.loop.watch(listener.fileno(), READ, self._accept)
 
@@ -212,6 +214,14 @@ class Server:
             "running": self._jobs.running,
             "processes": others,
         }
+
+    def _end_if_unattended(self) -> None:
+        """End when nothing was done for longer than any living host would have let it run."""
+        idle_s = self._info()["idle_s"]
+        if idle_s > self._unattended_s and not self._jobs.running:
+            self._end()
+        else:
+            self.loop.later(max(1.0, self._unattended_s - idle_s), self._end_if_unattended)
 
     def _end(self) -> None:
         self.loop.running = False

@@ -21,6 +21,9 @@ from contracts.environment import EnvironmentSpec
 INSIDE_ID = 1000
 #: POSIX shared memory; Python's multiprocessing and browsers need some.
 SHM_BYTES = 64 * 1024**2
+#: Seconds beyond its idle time-out after which an environment ends by itself: its host, which would
+#: have stopped it, does not live, and may never come back.
+UNATTENDED_S = 300
 #: Where agentd's files are seen inside.
 AGENTD_DIR = "/opt/everloop"
 AGENTD_FILES = (
@@ -111,6 +114,7 @@ def _set_variables(spec: EnvironmentSpec, listener: int) -> list[str]:
     config = {
         **asdict(spec.limits),
         "mount": spec.mount,
+        "unattended_s": spec.idle_timeout_s + UNATTENDED_S,
         "variables": base_variables(spec.mount),
     }
     variables = {

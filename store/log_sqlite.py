@@ -42,8 +42,6 @@ class SqliteBells:
         """See `Bells.hung`."""
         bell = asyncio.Event()
         self._bells.setdefault(session, set()).add(bell)
-        # The next look must take in this session too, whatever the pragma says.
-        self._version = None
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll(), name="sqlite-bells")
         try:

@@ -34,3 +34,7 @@ def test_litellm_ships_no_start_up_hook() -> None:
     from importlib.metadata import files
 
     assert [file for file in files("litellm") or [] if file.suffix == ".pth"] == []
+
+
+def test_the_worker_never_loads_the_wire() -> None:
+    assert loaded_by("import worker") & {"api", "starlette", "uvicorn"} == set()

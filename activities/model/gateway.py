@@ -6,13 +6,14 @@ are, for `failures` to judge by name and status.
 """
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from activities.model.chunks import (
     CallInput,
@@ -31,6 +32,11 @@ from contracts.messages import TokenUsage
 
 Json = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+
+#: The discard port of this machine, where no model is.
+_NOBODY = "http://127.0.0.1:9"
+
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
 
@@ -47,8 +53,8 @@ _ALWAYS: Json = {
 
 
 async def warm() -> None:
-    """Import LiteLLM in a thread, so that the first call does not wait for it."""
-    await asyncio.to_thread(_litellm)
+    """Import LiteLLM and what its calls import, in a thread, so that no turn waits for it."""
+    await asyncio.to_thread(lambda: asyncio.run(_refused_call()))
 
 
 async def close() -> None:
@@ -90,13 +96,23 @@ async def stream(
                 finish = chunk if isinstance(chunk, Finish) else finish
                 yield chunk
             if finish:
-                # The provider's usage came before LiteLLM let the finish reason through. Reading on
-                # would only make it rebuild the whole response for callbacks that nobody has set.
                 break
         if finish:
-            yield _usage(response) or _count(target, messages, tools, "".join(wrote))
+            yield await _usage(response) or _count(target, messages, tools, "".join(wrote))
     finally:
         await response.aclose()
+
+
+async def _refused_call() -> None:
+    """LiteLLM imports half of itself during the first call; nobody listens at this address."""
+    with contextlib.suppress(Exception):
+        await _litellm().acompletion(
+            model="openai/none",
+            messages=[{"role": "user", "content": "none"}],
+            api_base=_NOBODY,
+            api_key="none",
+            **_ALWAYS,
+        )
 
 
 @cache
@@ -179,33 +195,55 @@ def _words(chunk: Chunk) -> Iterator[str]:
             pass
 
 
-def _usage(response: Any) -> Usage | None:
-    """What the provider said that the call cost; its later chunks override its earlier ones."""
-    counts = {"prompt_tokens": 0, "completion_tokens": 0, "read": 0, "write": 0}
-    for chunk in getattr(response, "chunks", ()):
-        usage: Any = getattr(chunk, "usage", None)
-        if usage is None:
-            continue
-        details: Any = getattr(usage, "prompt_tokens_details", None)
-        found = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "read": getattr(usage, "cache_read_input_tokens", None)
-            or getattr(details, "cached_tokens", None),
-            "write": getattr(usage, "cache_creation_input_tokens", None),
-        }
-        counts |= {name: count for name, count in found.items() if count}
-    if not counts["prompt_tokens"] and not counts["completion_tokens"]:
+async def _usage(response: Any) -> Usage | None:
+    """What the provider said that the call cost, reading its stream to the end if need be.
+
+    It is read here, under LiteLLM's wrapper: that would rebuild the whole response at the end, for
+    callbacks which nobody has set, and double the time that it takes of a call.
+    """
+    told = [_counts(chunk) for chunk in getattr(response, "chunks", ())]
+    if not any(told) and response.completion_stream is not None:
+        try:
+            told += [_counts(raw) async for raw in response.completion_stream]
+        except Exception as error:
+            # The answer is complete; a connection that breaks now only costs us the count.
+            _log.info("no usage at the end of a stream: %s", type(error).__name__)
+    # Anthropic tells in two parts; what is told later counts.
+    counts: dict[str, int] = {}
+    for part in told:
+        counts |= part
+    if not counts:
         return None
+    read, write = counts.get("read", 0), counts.get("write", 0)
     return Usage(
         TokenUsage(
             # As Converse counts: input tokens are those that the cache neither gave nor took.
-            input_tokens=max(counts["prompt_tokens"] - counts["read"] - counts["write"], 0),
-            output_tokens=counts["completion_tokens"],
-            cache_read_input_tokens=counts["read"],
-            cache_write_input_tokens=counts["write"],
+            input_tokens=max(counts.get("prompt", 0) - read - write, 0),
+            output_tokens=counts.get("completion", 0),
+            cache_read_input_tokens=read,
+            cache_write_input_tokens=write,
         )
     )
+
+
+def _counts(chunk: Any) -> dict[str, int]:
+    usage = _member(chunk, "usage")
+    if usage is None:
+        return {}
+    details = _member(usage, "prompt_tokens_details")
+    found = {
+        "prompt": _member(usage, "prompt_tokens"),
+        "completion": _member(usage, "completion_tokens"),
+        "read": _member(usage, "cache_read_input_tokens") or _member(details, "cached_tokens"),
+        "write": _member(usage, "cache_creation_input_tokens"),
+    }
+    return {name: count for name, count in found.items() if count}
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get(name)
+    return getattr(value, name, None)
 
 
 def _count(target: Target, messages: Sequence[Json], tools: Sequence[Json], wrote: str) -> Usage:

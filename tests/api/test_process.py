@@ -67,7 +67,9 @@ def test_the_process_is_light_and_never_loads_the_model_gateway(tmp_path: Path):
     running.stop()
     assert resident_kib < 150 * 1024
     code = "import sys, api.__main__; print([m for m in sys.modules if 'litellm' in m])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert loaded.stdout.strip() == "[]"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.environment import CommandEnd, EnvironmentSpec, EnvironmentState
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable, StaleAttempt
-from environments import sockets
+from environments import bubblewrap_profile, sockets
 from environments.bubblewrap import Bubblewrap
 from environments.host import SandboxHost
 from environments.processes import start_time
@@ -137,6 +137,21 @@ async def test_never_stops_while_a_process_runs(host: SandboxHost, store: Store)
     assert time.monotonic() - begun > 3.2
     async with host.use("s", spec) as environment:
         assert (await run(environment, "cat ended")).stdout != ""
+
+
+async def test_an_environment_that_no_host_looks_after_ends_by_itself(
+    provider: Bubblewrap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap_profile, "UNATTENDED_S", 0)
+    started = await provider.start("s", EnvironmentSpec(idle_timeout_s=1), generation=1)
+    await run(provider.connect(started.reference), "sleep 1.5 &")
+
+    async def gone() -> bool:
+        return await provider.status(started.reference) is Liveness.GONE
+
+    begun = time.monotonic()
+    await until(gone)
+    assert time.monotonic() - begun > 2
 
 
 async def test_never_stops_while_a_call_uses_it(host: SandboxHost, store: Store) -> None:

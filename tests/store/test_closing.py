@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -149,3 +150,21 @@ async def test_closing_one_invocation_leaves_another_alone(play: Play) -> None:
     await play.close("i2", None, FAILURE)
     assert [call.id for call in await play.store.calls.pending(play.session)] == ["a"]
     assert await play.kinds("i2") == [EventKind.REFUSED]
+
+
+async def test_a_call_that_still_runs_when_the_turn_hands_over_is_cut_short(play: Play) -> None:
+    await play.open("i1")
+    await play.step("i1", 0, inline("a"), sandbox("b"))
+    await play.store.calls.start(play.session, "b", "boot")
+    await play.close("i1", StopReason.TOOL_USE)
+    assert (await play.store.calls.get(play.session, "b")).status is ToolStatus.ERROR
+    assert (await play.open("i2", answers(("a", "yes")))).todo == ()
+    assert unanswered(await play.messages()) == []
+
+
+async def test_closing_at_once_from_many_sides_ends_the_invocation_once(play: Play) -> None:
+    await play.open("i1")
+    await play.step("i1", 0, sandbox("a"))
+    await asyncio.gather(*(play.close("i1", StopReason.TIMEOUT_EXCEEDED) for _ in range(6)))
+    assert await play.kinds() == [OPENED, MESSAGE, RESULTS, END]
+    assert len(await play.messages()) == 3

@@ -169,6 +169,10 @@ async def test_calls_left_to_run_follow_the_answers_and_text_waits_for_them(play
     settled = (await play.messages())[2]
     assert settled == answers(("a", "yes"), ("b", "b done"), text="Go on")
     assert await play.kinds("i2") == [OPENED, RESULTS, RESULTS]
+    await play.commit("i2", 0, start.attempt, sandbox("c"))
+    await play.finish("c")
+    await play.store.turns.begin_step(play.session, "i2", 1)
+    assert (await play.messages())[-1] == answers(("c", "c done"))
 
 
 async def test_an_invocation_left_open_by_a_stopped_run_is_ended_by_the_next(play: Play) -> None:

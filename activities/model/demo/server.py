@@ -18,6 +18,9 @@ from activities.model.demo.protocol import ChatRequest
 #: Characters of a tool call's arguments in one delta: about what a real model's token holds.
 ARGUMENT_FRAGMENT = 6
 
+#: The only model; harnesses name it `demo/scripted`.
+MODEL = "scripted"
+
 _TOKEN = re.compile(r"\s*\S{1,8}|\s+")
 
 
@@ -34,13 +37,17 @@ def create_app(delay_s: float) -> Starlette:
         except ValidationError as error:
             body = {"error": {"message": str(error), "type": "invalid_request_error"}}
             return JSONResponse(body, status_code=400)
+        if asked.model != MODEL:
+            message = f"The model `{asked.model}` does not exist; this server has only `{MODEL}`."
+            body = {"error": {"message": message, "code": "model_not_found"}}
+            return JSONResponse(body, status_code=404)
         reply = answer(asked)
         if not asked.stream:
             return JSONResponse(_whole(asked, reply))
         return StreamingResponse(_stream(asked, reply, delay_s), media_type="text/event-stream")
 
     async def models(_: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+        return JSONResponse({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
     return Starlette(
         routes=[

@@ -59,14 +59,13 @@ def plan(
         env: the environment to hand on, for PATH, provider keys and the like.
     """
     where = addresses(chosen)
-    ours = _server_environment(env) | {
+    ours = {"EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S), **_server_environment(env)} | {
         "EVERLOOP_DATA_DIR": str(data.root),
         "EVERLOOP_TEMPORAL_ADDRESS": where[ports.TEMPORAL],
         "EVERLOOP_API_HOST": ports.LOOPBACK,
         "EVERLOOP_API_PORT": str(chosen[ports.API]),
         "EVERLOOP_REGION": region,
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
-        "EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S),
         "PYTHONUNBUFFERED": "1",
     }
     plain = {name: value for name, value in env.items() if not name.startswith("TEMPORAL_")}
@@ -137,11 +136,7 @@ def _server_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment for our processes: the user's, without what belongs to our own callers.
 
     A shell that evaluated `everloop env` holds our development credentials, which would hide the
-    user's own from a worker that calls Bedrock. `EVERLOOP_*` variables are set anew.
+    user's own from a worker that calls Bedrock.
     """
     dropped = CREDENTIAL_VARIABLES if env.get("AWS_ACCESS_KEY_ID") == ACCESS_KEY_ID else ()
-    return {
-        name: value
-        for name, value in env.items()
-        if name not in dropped and not name.startswith("EVERLOOP_")
-    }
+    return {name: value for name, value in env.items() if name not in dropped}

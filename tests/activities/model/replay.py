@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def replaying(*replies: Reply) -> AsyncIterator[Replay]:
+async def replaying(*replies: Reply) -> AsyncGenerator[Replay]:
     """A provider on a free port of loopback."""
     replay = Replay(list(replies))
     server = await asyncio.start_server(replay.serve, "127.0.0.1", 0)

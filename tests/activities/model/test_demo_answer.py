@@ -151,7 +151,8 @@ def test_says_so_when_a_tool_is_not_offered() -> None:
 
 def test_backticked_text_is_taken_as_it_stands() -> None:
     plan = read(
-        "Run the shell command `a; b! Write the file`. Read the file `x`. Write a file `p` containing `then\nq`"
+        "Run the shell command `a; b! Write the file`. Read the file `x`. "
+        "Write a file `p` containing `then\nq`"
     )
     assert plan.steps == (
         (Shell("a; b! Write the file"),),

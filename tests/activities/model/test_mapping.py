@@ -11,7 +11,7 @@ from contracts.harness import ModelConfig
 from contracts.messages import Origin
 from contracts.settings import Settings
 
-ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/apikeycredentialprovider/k"
+ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/x/k"
 KEYS = {"OPENAI_API_KEY": "k", "GEMINI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
 AWS = {"AWS_REGION": "eu-west-1"}
 
