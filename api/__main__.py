@@ -29,6 +29,9 @@ from store import Store
 #: Time for short requests to end; a stream that is cut can be attached to again.
 SHUTDOWN_S = 5
 
+#: An SDK's pool reuses connections; one that the server closes first may fail a call.
+IDLE_CONNECTION_S = 75
+
 #: Connections that wait to be accepted.
 BACKLOG = 2048
 
@@ -100,6 +103,8 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",
+        timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )

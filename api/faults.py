@@ -1,6 +1,11 @@
 """What is wrong with a request: every fault is collected, so that one answer names them all."""
 
+from typing import Final
+
 from contracts.errors import AwsError, FieldError, Reason, ServiceError
+
+#: Stands where a member had the wrong type, so that the other members can still be checked.
+INVALID: Final = object()
 
 #: A caller mends a request in one go with this many; more would only make the answer long.
 MAX_FAULTS = 50

@@ -4,12 +4,14 @@ Rules across fields that AWS's service model does not state: names are unique an
 inline function has its config, its schema is a JSON schema of an object (devguide, harness tools).
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from api.digest import request_digest
 from api.faults import Faults
 from api.json_values import as_list, as_object
 from contracts.harness import InlineFunction, Tool, ToolConfiguration, ToolType
@@ -19,6 +21,11 @@ RESERVED_NAMES = frozenset({"builtin", "shell", "file_operations"})
 
 #: Every tool is described to the model on every call; no model takes more.
 MAX_TOOLS = 128
+
+#: Schemas known to be valid: callers send theirs with every call, and a check takes half a
+#: millisecond. So many digests take 200 KB.
+MAX_ACCEPTED = 1024
+_accepted: OrderedDict[str, None] = OrderedDict()
 
 _REFERENCES = ("$ref", "$dynamicRef")
 
@@ -84,6 +91,9 @@ def _object_schema(wire: Any, path: str, faults: Faults) -> dict[str, Any] | Non
 
 
 def _valid_schema(schema: dict[str, Any], path: str, faults: Faults) -> dict[str, Any] | None:
+    digest = request_digest(schema)
+    if digest in _accepted:
+        return schema
     try:
         Draft202012Validator.check_schema(
             schema, format_checker=Draft202012Validator.FORMAT_CHECKER
@@ -95,6 +105,9 @@ def _valid_schema(schema: dict[str, Any], path: str, faults: Faults) -> dict[str
     if _refers_elsewhere(schema):
         faults.add(path, "may refer only to itself: $ref must begin with #")
         return None
+    _accepted[digest] = None
+    if len(_accepted) > MAX_ACCEPTED:
+        _accepted.popitem(last=False)
     return schema
 
 

@@ -7,8 +7,7 @@ greatest length, count and value. Types are `parse`'s; what it found invalid is 
 from collections.abc import Callable
 from typing import Any
 
-from api.faults import Faults, shown
-from api.parse import INVALID
+from api.faults import INVALID, Faults, shown
 from api.shapes import Shape
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -75,7 +75,7 @@ def _median(costs: list[Cost], of: str) -> float:
 
 
 @asynccontextmanager
-async def _bare_worker(address: str) -> AsyncIterator[None]:
+async def _bare_worker(address: str) -> AsyncGenerator[None]:
     worker = subprocess.Popen([sys.executable, "-m", "bench.bare", address], stdout=subprocess.PIPE)
     assert worker.stdout is not None
     await asyncio.to_thread(worker.stdout.readline)

@@ -12,6 +12,7 @@ sleeps. PostgreSQL: READ COMMITTED; whoever changes a session locks its row firs
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from store.unbroken import Unbroken
 
 T = TypeVar("T")
 
@@ -133,38 +136,49 @@ class SqliteDatabase:
         self._writer = _autocommit_engine(url, pool_size=1, max_overflow=0)
         self._reader = _autocommit_engine(url, pool_size=SQLITE_READERS, max_overflow=0)
         self._turn = asyncio.Lock()
+        self._unbroken = Unbroken()
         for engine in (self._writer, self._reader):
             event.listen(engine.sync_engine, "connect", _set_up_sqlite)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See `Database.read`."""
-        async with self._reader.connect() as connection:
-            return await connection.run_sync(work)
+        return await self._unbroken.run(_run(self._reader, work))
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
         """See `Database.write`. WAL with synchronous=NORMAL treats deltas and the rest alike."""
-        async with self._turn, self._writer.connect() as connection:
-            return await connection.run_sync(_immediately, work)
+        return await self._unbroken.run(self._in_turn(partial(_immediately, work=work)))
 
     async def update(self, work: Callable[[Connection], T]) -> T:
         """See `Database.update`."""
-        async with self._turn, self._writer.connect() as connection:
-            return await connection.run_sync(work)
+        return await self._unbroken.run(self._in_turn(work))
+
+    async def _in_turn(self, work: Callable[[Connection], T]) -> T:
+        async with self._turn:
+            return await _run(self._writer, work)
 
     async def close(self) -> None:
         """See `Database.close`."""
+        await self._unbroken.drain()
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async with engine.connect() as connection:
+        return await connection.run_sync(work)
+
+
+async def _run_in_transaction(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
 
 
 def _immediately(connection: Connection, work: Callable[[Connection], T]) -> T:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         result = work(connection)
-    except BaseException:
-        # A cancelled statement has already cost the connection, and with it the transaction.
-        if not connection.invalidated:
-            connection.exec_driver_sql("ROLLBACK")
+    except Exception:
+        connection.exec_driver_sql("ROLLBACK")
         raise
     connection.exec_driver_sql("COMMIT")
     return result
@@ -184,25 +198,23 @@ class PostgresDatabase:
         """Prepare engines; nothing is opened before the first work."""
         self.url = url
         pool = {"pool_size": POSTGRES_POOL, "max_overflow": POSTGRES_OVERFLOW}
+        self._unbroken = Unbroken()
         self._durable = _engine(url, connect_args=_settings(), **pool)
         self._relaxed = _engine(url, connect_args=_settings(synchronous_commit="off"), **pool)
         self._single = _autocommit_engine(url, connect_args=_settings(), **pool)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See `Database.read`."""
-        async with self._single.connect() as connection:
-            return await connection.run_sync(work)
+        return await self._unbroken.run(_run(self._single, work))
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
         """See `Database.write`."""
         engine = self._durable if durable else self._relaxed
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
+        return await self._unbroken.run(_run_in_transaction(engine, work))
 
     async def update(self, work: Callable[[Connection], T]) -> T:
         """See `Database.update`."""
-        async with self._single.connect() as connection:
-            return await connection.run_sync(work)
+        return await self._unbroken.run(_run(self._single, work))
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncGenerator[AsyncConnection, None]:
@@ -218,6 +230,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
+        await self._unbroken.drain()
         for engine in (self._single, self._relaxed, self._durable):
             await engine.dispose()
 

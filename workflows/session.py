@@ -84,12 +84,14 @@ class HarnessSession:
 
     @invoke.validator
     def _may_invoke(self, request: TurnRequest) -> None:
-        running = self._running or (self._queue[0].invocation_id if self._queue else None)
-        if running is None or running == request.invocation_id:
+        known = [waiting.invocation_id for waiting in self._queue]
+        if self._running:
+            known.insert(0, self._running)
+        if not known or request.invocation_id in known:
             return
         if not request.enqueue:
             raise ApplicationError(
-                f"invocation {running} is running in this session",
+                f"invocation {known[0]} is running in this session",
                 type=ErrorType.SESSION_BUSY,
                 non_retryable=True,
             )

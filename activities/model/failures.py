@@ -24,9 +24,10 @@ _OVERFLOW = re.compile(
     r"|input is too long|input length and `max_tokens` exceed|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
-_NO_CREDENTIALS = re.compile(
-    r"unable to locate credentials|no usable aws credentials|no credentials|partial credentials"
-    r"|api_key client option must be set|missing (?:\w+ )?api key|config profile .* not be found",
+_NOT_CONFIGURED = re.compile(
+    r"unable to locate credentials|missing credentials|no usable aws credentials|no credentials"
+    r"|partial credentials|api_key client option must be set|missing (?:\w+ )?api key"
+    r"|config profile .* not be found|no module named",
     re.IGNORECASE,
 )
 _SPENT = re.compile(r"insufficient_quota|credit balance is too low", re.IGNORECASE)
@@ -39,7 +40,7 @@ _SECRET_SHAPES = re.compile(
     | \bbearer\s+[^\s"',;]+
     | \bAIza[A-Za-z0-9_-]{10,}
     | \b(?:AKIA|ASIA)[A-Z0-9]{12,}
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+
+    | \beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_.-]+
     | \b(?:gh[pousr]|xox[abprs]|hf|gsk)[_-][A-Za-z0-9_-]{10,}
     | (?:X-Amz-(?:Signature|Credential|Security-Token)|[?&](?:key|sig|token|api[_-]key))=[^\s&"']+
     | (?:api[_-]?key|authorization|x-api-key|secret|password)["']?\s*[:=]\s*["']?[^\s"',;}]{6,}
@@ -91,7 +92,7 @@ def for_user(words: str, fault: ModelFault, env: Mapping[str, str]) -> str:
 
 
 _OURS = {
-    ModelFault.NOT_CONFIGURED: "The worker has no credentials for this model.",
+    ModelFault.NOT_CONFIGURED: "The worker is not set up for this model:",
     ModelFault.NOT_AUTHORISED: "The model provider did not accept the worker's credentials:",
     ModelFault.NOT_FOUND: "The model provider does not know what was asked for:",
     ModelFault.REFUSED: "The model provider refused the request:",
@@ -124,7 +125,7 @@ def _fault(error: Exception, words: str) -> ModelFault:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "ContextWindowExceededError" in names:
         return ModelFault.CONTEXT_WINDOW
-    if "NoCredentialsError" in names or _NO_CREDENTIALS.search(words):
+    if "NoCredentialsError" in names or _NOT_CONFIGURED.search(words):
         return ModelFault.NOT_CONFIGURED
     if _SPENT.search(words):
         return ModelFault.REFUSED

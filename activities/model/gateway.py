@@ -28,6 +28,7 @@ from activities.model.chunks import (
     Usage,
 )
 from activities.model.mapping import Target
+from contracts.errors import ModelFailed, ModelFault
 from contracts.messages import TokenUsage
 
 Json = dict[str, Any]
@@ -53,13 +54,17 @@ _ALWAYS: Json = {
 
 
 async def warm() -> None:
-    """Import LiteLLM and what its calls import, in a thread, so that no turn waits for it."""
-    await asyncio.to_thread(lambda: asyncio.run(_refused_call()))
+    """Import LiteLLM in a thread and have the first call over, so that no turn waits for either.
+
+    The call is made in this event loop, because LiteLLM keeps clients that belong to the first one.
+    """
+    await asyncio.to_thread(_litellm)
+    await _refused_call()
 
 
 async def close() -> None:
     """Close the connections that LiteLLM keeps open, if it was ever imported."""
-    if _litellm.cache_info().currsize:
+    if _imported():
         await _litellm().close_litellm_async_clients()
 
 
@@ -80,13 +85,19 @@ async def stream(
         `Finish` was cut.
 
     Raises:
-        Exception: whatever LiteLLM or the transport raises.
+        ModelFailed: the provider refused without telling why.
+        Exception: whatever else LiteLLM or the transport raises.
     """
-    litellm = await asyncio.to_thread(_litellm)
+    litellm = _litellm() if _imported() else await asyncio.to_thread(_litellm)
     offered: Json = {"tools": list(tools)} if tools else {}
     response: Any = await litellm.acompletion(
         model=target.model, messages=list(messages), **offered, **target.parameters, **_ALWAYS
     )
+    if response is None:
+        # What LiteLLM returns when a second try without the parameters that a 422 named fails too.
+        raise ModelFailed(
+            "The model provider could not process the request (HTTP 422).", fault=ModelFault.REFUSED
+        )
     wrote: list[str] = []
     finish: Finish | None = None
     try:
@@ -115,6 +126,10 @@ async def _refused_call() -> None:
         )
 
 
+def _imported() -> bool:
+    return _litellm.cache_info().currsize > 0
+
+
 @cache
 def _litellm() -> Any:
     # Without it, the import fetches a price list from the network.
@@ -124,7 +139,8 @@ def _litellm() -> Any:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = True
-    logging.getLogger("LiteLLM").setLevel(logging.ERROR)
+    # What goes wrong is raised to us; its own log lines would hold providers' words unredacted.
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     # Its bridge to the Responses API serialises half-filled models; pydantic warns on each chunk.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     return litellm

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import EventStreamError
@@ -319,6 +319,23 @@ async def test_a_run_that_is_gone_ends_the_stream(live: Live, monkeypatch: pytes
     with pytest.raises(EventStreamError, match="run ended") as raised:
         await live.say(arn)
     assert raised.value.response["Error"]["Code"] == "internalServerException"
+
+
+async def test_an_unforeseen_error_ends_the_stream_with_an_opaque_id(
+    live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def break_down(session: str, seq: int) -> Message:
+        raise RuntimeError(" ".join(["what", "was", "asked"]))
+
+    monkeypatch.setattr(live.store.transcript, "message", break_down)
+    live.sessions.play = answer_briefly
+    arn = await live.harness()
+    with pytest.raises(EventStreamError, match="An unexpected error occurred") as raised:
+        await live.say(arn)
+    error: dict[str, str] = cast("Any", raised.value).response["Error"]
+    assert error["Code"] == "internalServerException"
+    assert error["Message"].rpartition(" ")[2].rstrip(".") in caplog.text
+    assert "what was asked" not in caplog.text
 
 
 async def test_a_run_that_never_began_is_an_http_error(live: Live, monkeypatch: pytest.MonkeyPatch):

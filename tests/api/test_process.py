@@ -1,5 +1,7 @@
 """`python -m api` as a supervisor sees it."""
 
+import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -11,10 +13,16 @@ from urllib.parse import quote
 
 import pytest
 
+from api.digest import request_digest
+from contracts.harness import HarnessConfig, RunConfig
+from contracts.ids import session_key
+from contracts.messages import Message, TextBlock
+from store import Store
 from tests.api.conftest import ACCOUNT, ROLE, client, start_api
 from tests.api.raw import call
 
 SESSION = "x-amzn-bedrock-agentcore-runtime-session-id"
+HELLO = [{"role": "user", "content": [{"text": "Hello"}]}]
 SECRET = "do-not-log-me"
 
 
@@ -102,6 +110,57 @@ def test_without_temporal_an_invocation_fails_safely(tmp_path: Path, closed_port
     assert (answer.status, answer.error) == (500, "InternalServerException")
     assert "Temporal is unavailable" in answer.json["message"]
     assert time.monotonic() - started < 30
+
+
+async def test_open_streams_are_cut_when_the_process_ends(tmp_path: Path):
+    running = await asyncio.to_thread(start_api, tmp_path)
+    control = client("bedrock-agentcore-control", running.url)
+    made = await asyncio.to_thread(control.create_harness, harnessName="a", executionRoleArn=ROLE)
+    control.close()
+    arn, session_id = made["harness"]["arn"], "s" * 33
+    await open_turn(tmp_path, arn, session_id)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as stream:
+        body = json.dumps({"messages": HELLO})
+        head = (
+            f"POST /harnesses/invoke?harnessArn={quote(arn, safe='')} HTTP/1.1\r\n"
+            f"host: localhost\r\n{SESSION}: {session_id}\r\nx-everloop-invocation-id: turn\r\n"
+            f"content-length: {len(body)}\r\n\r\n{body}"
+        )
+        stream.sendall(head.encode())
+        assert stream.recv(17) == b"HTTP/1.1 200 OK\r\n"
+        started = time.monotonic()
+        status, _, _ = await asyncio.to_thread(running.stop)
+        assert status == 0
+        assert time.monotonic() - started < 8
+        rest = b"".join(iter(lambda: stream.recv(4096), b""))
+    assert not rest.endswith(b"0\r\n\r\n"), "a stream that is cut must not look complete"
+
+
+async def open_turn(data_dir: Path, arn: str, session_id: str) -> None:
+    """Have an invocation run, as far as the store knows."""
+    harness_id = arn.rpartition("/")[2]
+    session = session_key(ACCOUNT, harness_id, session_id)
+    asked = {"harnessArn": arn, "runtimeSessionId": session_id, "messages": HELLO}
+    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    config = RunConfig(
+        harness_arn=arn,
+        harness_name="a",
+        harness_version="1",
+        actor_id="default",
+        config=HarnessConfig(execution_role_arn=ROLE),
+    )
+    await store.turns.admit(
+        session=session,
+        account=ACCOUNT,
+        harness_id=harness_id,
+        runtime_session_id=session_id,
+        invocation_id="turn",
+        request_digest=request_digest(asked),
+        config_digest=await store.configs.put(config),
+        messages=(Message(role="user", blocks=(TextBlock(text="Hello"),)),),
+    )
+    await store.turns.open(session, "turn")
+    await store.close()
 
 
 def test_a_database_that_breaks_is_an_opaque_error(tmp_path: Path):

@@ -28,6 +28,9 @@ def postgres_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         from pgserver.postgres_server import get_server
     server = get_server(tmp_path_factory.mktemp("postgres"))
+    # A test database need not outlive a power cut.
+    server.psql("ALTER SYSTEM SET fsync = off;")
+    server.psql("SELECT pg_reload_conf();")
     server.psql("CREATE DATABASE template;")
     socket = server.get_uri().partition("host=")[2]
     migrate(_postgres_url(socket, "template"))

@@ -161,14 +161,15 @@ async def test_silence_brings_heartbeats_even_while_other_invocations_talk(play:
 async def test_a_writer_that_is_cancelled_leaves_the_store_usable(play: Play) -> None:
     await play.open("i1")
     await play.store.turns.begin_step(play.session, "i1", 0)
-    for index in range(20):
+    for index in range(60):
         writing = asyncio.create_task(
             play.store.turns.append(play.session, "i1", 0, 1, index, piece("x"))
         )
-        for _ in range(index):
-            await asyncio.sleep(0)
+        # A little later each time, so that every statement is hit by some cancellation.
+        await asyncio.sleep(index / 50_000)
         writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+        (outcome,) = await asyncio.gather(writing, return_exceptions=True)
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError)
     await play.store.turns.append(play.session, "i1", 0, 1, 99, piece("last"))
     rows = [event for event in await play.events() if isinstance(event.payload, Delta)]
     assert rows[-1].index == 99

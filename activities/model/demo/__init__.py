@@ -2,7 +2,7 @@
 
 It lets the whole path run without any provider's key: the durable loop, LiteLLM, real tools, a
 real approval. It is served over HTTP in OpenAI's chat completions protocol
-(`python -m activities.model.demo`) and chosen as `demo/<any name>`.
+(`python -m activities.model.demo`) and chosen as `demo/scripted`.
 
 It reads the newest text of the user, and what was called and answered since. It understands, in
 any order and number, one instruction after the other:

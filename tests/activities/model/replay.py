@@ -46,6 +46,7 @@ class Replay:
     #: Set when a client went away from a held answer.
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
     _none_open: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -66,6 +67,19 @@ class Replay:
             self._open.discard(writer)
             if not self._open:
                 self._none_open.set()
+
+    async def _gone_or_released(self, reader: asyncio.StreamReader) -> None:
+        gone = asyncio.create_task(reader.read(1))
+        released = asyncio.create_task(self._released.wait())
+        done, left = await asyncio.wait((gone, released), return_when=asyncio.FIRST_COMPLETED)
+        if gone in done:
+            self.left.set()
+        for task in left:
+            task.cancel()
+
+    async def release(self) -> None:
+        """End the answers that are held."""
+        self._released.set()
 
     async def hang_up(self) -> None:
         """End every connection and wait until its handler is done."""
@@ -88,8 +102,7 @@ class Replay:
             writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await writer.drain()
         if reply.hold:
-            await reader.read(1)
-            self.left.set()
+            await self._gone_or_released(reader)
         if not reply.cut:
             writer.write(b"0\r\n\r\n")
             await writer.drain()

@@ -11,7 +11,10 @@ from activities.model.failures import MOST_CHARACTERS, MOST_PATIENCE_S, judge, w
 from activities.model.mapping import Target
 from contracts.errors import ModelFailed, ModelFault
 from contracts.messages import Origin
+from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.replay import Reply, chat_chunk, error, replaying, sse
+
+pytestmark = LITELLM_WARNS
 
 KEY = "planted-key-0123456789"
 ENV = {"OPENAI_API_KEY": KEY, "HOME": "/home/someone"}
@@ -23,7 +26,8 @@ async def failure(reply: Reply, model: str = "openai/m") -> ModelFailed:
         with pytest.raises(Exception) as raised:
             async for _ in gateway.stream(target, [{"role": "user", "content": "hi"}], ()):
                 pass
-    assert len(provider.requests) == 1, "LiteLLM retried by itself"
+    # With drop_params, LiteLLM answers a 422 by asking once more without what it names.
+    assert len(provider.requests) == (2 if reply.status == 422 else 1), "LiteLLM retried by itself"
     assert isinstance(raised.value, Exception)
     return judge(raised.value, ENV)
 
@@ -89,7 +93,7 @@ async def test_missing_aws_credentials_are_final_and_said(monkeypatch: pytest.Mo
     assert isinstance(raised.value, Exception)
     failed = judge(raised.value, {})
     assert failed.fault is ModelFault.NOT_CONFIGURED
-    assert "no credentials" in str(failed)
+    assert "not set up" in str(failed) and "Unable to locate credentials" in str(failed)
 
 
 @pytest.mark.usefixtures("litellm_clients")

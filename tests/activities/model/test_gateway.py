@@ -25,9 +25,10 @@ from activities.model.chunks import (
 from activities.model.mapping import Target, Thoughts
 from contracts.messages import Origin, TokenUsage
 from tests.activities.model import replay
+from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.replay import Reply, call_delta, chat, chat_chunk, replaying, sse
 
-pytestmark = pytest.mark.usefixtures("litellm_clients")
+pytestmark = [pytest.mark.usefixtures("litellm_clients"), *LITELLM_WARNS]
 
 HI = [{"role": "user", "content": "hi"}]
 SHELL = [
@@ -164,8 +165,6 @@ async def test_gemini_signatures_on_calls() -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
-@pytest.mark.filterwarnings("ignore:Accessing the 'model:DeprecationWarning")
 async def test_openai_responses_with_encrypted_reasoning() -> None:
     pytest.importorskip("mcp", reason="LiteLLM's Responses bridge imports it")
     thought: replay.Json = {

@@ -1,0 +1,32 @@
+"""Database work that a cancelled caller does not break off.
+
+A statement that is cancelled half-way costs its connection, and on SQLite the driver may keep that
+connection's transaction, with the lock on the file, until memory is collected. Transactions take
+milliseconds, so they finish instead; the caller is cancelled at once.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Unbroken:
+    """Runs work to its end, whoever still waits for it."""
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`; a cancelled caller leaves it running."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for what still runs."""
+        while self._running:
+            await asyncio.wait(self._running)
