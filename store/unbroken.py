@@ -2,7 +2,8 @@
 
 A statement that is cancelled half-way costs its connection, and on SQLite the driver may keep that
 connection's transaction, with the lock on the file, until memory is collected. Transactions take
-milliseconds, so they finish instead; the caller is cancelled at once.
+milliseconds, so they finish first; then the caller is cancelled, and nothing of it is still to
+come.
 """
 
 import asyncio
@@ -20,11 +21,17 @@ class Unbroken:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; a cancelled caller leaves it running."""
+        """The result of `work`. A cancelled caller waits for its end; one cancelled twice does
+        not."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait({task})
+            raise
 
     async def drain(self) -> None:
         """Wait for what still runs."""
