@@ -24,7 +24,7 @@ from api.context import Context
 from api.guard import is_loopback
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import Store
+from store import RingSource, Store
 
 #: Time for short requests to end; a stream that is cut can be attached to again.
 SHUTDOWN_S = 5
@@ -58,12 +58,13 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncGenerator[Context]:
     """Open what handlers need; Temporal is connected to by the first call that needs it."""
-    store = await Store.open(settings.database_url)
+    ring = RingSource.of(settings)
+    store = await Store.open(settings.database_url, ring)
     try:
         client = await Client.connect(
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
-        yield Context(settings, store, Sessions(client, grace_s=settings.grace_s))
+        yield Context(settings, store, Sessions(client, grace_s=settings.grace_s), ring)
     finally:
         await store.close()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import Store
+from store import RingSource, Store
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
+    ring: RingSource
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,21 @@ from typing import Any
 
 from api.model import Operation, wire_model
 from api.serialise import Answer
-from contracts.errors import AwsError, ErrorDetail, ServiceError
+from contracts.errors import AwsError, ErrorDetail, KeyRingFault, ServiceError
 
 log = logging.getLogger("api.errors")
 
 ERROR_TYPE_HEADER = "x-amzn-errortype"
 
 #: Errors that no service model has.
-_UNMODELLED_STATUS = {AwsError.NOT_IMPLEMENTED: 501}
+_UNMODELLED_STATUS = {
+    AwsError.NOT_IMPLEMENTED: 501,
+    AwsError.MISSING_AUTHENTICATION: 403,
+    AwsError.INCOMPLETE_SIGNATURE: 403,
+    AwsError.INVALID_SIGNATURE: 403,
+    AwsError.UNRECOGNIZED_CLIENT: 403,
+    AwsError.EXPIRED_TOKEN: 403,
+}
 
 #: restJson1's name for a request that fits no operation; not in the service models either.
 UNKNOWN_OPERATION = "UnknownOperationException"
@@ -52,6 +59,14 @@ def not_served(operation: Operation) -> ServiceError:
     return ServiceError(
         AwsError.NOT_IMPLEMENTED,
         f"Operation {operation.name} of {operation.service} is not served by this Everloop",
+    )
+
+
+def no_ring(error: KeyRingFault) -> ErrorDetail:
+    """Log what is wrong with the vault's key ring; its caller learns only that something is."""
+    log.error("the vault cannot be used: %s", error)
+    return ErrorDetail(
+        AwsError.INTERNAL, "The vault's key ring cannot be used; the server's log says why."
     )
 
 

@@ -71,6 +71,12 @@ class AwsError(StrEnum):
     RUNTIME_CLIENT = "RuntimeClientError"
     #: Not modelled: an operation of AWS's that is not served here. HTTP 501.
     NOT_IMPLEMENTED = "NotImplementedException"
+    #: Of Signature Version 4, common to all of AWS's services and so in no model. HTTP 403.
+    MISSING_AUTHENTICATION = "MissingAuthenticationTokenException"
+    INCOMPLETE_SIGNATURE = "IncompleteSignatureException"
+    INVALID_SIGNATURE = "InvalidSignatureException"
+    UNRECOGNIZED_CLIENT = "UnrecognizedClientException"
+    EXPIRED_TOKEN = "ExpiredTokenException"
 
 
 class Reason(StrEnum):
@@ -166,6 +172,14 @@ class ModelFailed(EverloopError):
         super().__init__(message)
         self.fault = fault
         self.retry_after_s = retry_after_s
+
+
+class SecretUnreadable(EverloopError):
+    """A value of the vault cannot be decrypted; the message names it, and never its content."""
+
+
+class KeyRingFault(EverloopError):
+    """There is no usable key ring; the message says where it was looked for and how to mend it."""
 
 
 class TooLarge(EverloopError):

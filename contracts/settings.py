@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -26,6 +26,7 @@ class Settings:
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
         shutdown_s: seconds that a process lets running work finish when told to stop.
+        keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
     """
 
     database_url: str
@@ -40,6 +41,7 @@ class Settings:
     demo_model_url: str | None = None
     grace_s: int = 30
     shutdown_s: int = 30
+    keyring: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -67,6 +69,7 @@ class Settings:
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
             shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
+            keyring=env.get("EVERLOOP_KEYRING") or None,
         )
 
 

@@ -2,5 +2,6 @@
 
 from store.migrate import migrate
 from store.store import Store
+from store.vault_keyring import RingSource
 
-__all__ = ["Store", "migrate"]
+__all__ = ["RingSource", "Store", "migrate"]

@@ -1,5 +1,6 @@
 """The store of one process: every repository over one database."""
 
+from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
@@ -10,6 +11,10 @@ from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
 from store.transcript import Transcript
 from store.turns import Turns
+from store.vault import ApiKeyProviders
+from store.vault_envelope import Envelopes
+from store.vault_keyring import KeyWrapper, NoRing
+from store.vault_rotation import Rotation
 
 
 class Store:
@@ -23,9 +28,12 @@ class Store:
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
+        api_keys: API-key credential providers.
+        access_keys: what callers sign their requests with.
+        rotation: brings secrets under the newest master key.
     """
 
-    def __init__(self, database: Database, log: EventLog) -> None:
+    def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
         """Compose the repositories; `open` is how to get a store."""
         self._database = database
         self.harnesses = Harnesses(database)
@@ -35,16 +43,24 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        envelopes = Envelopes(wrapper)
+        self.api_keys = ApiKeyProviders(database, envelopes)
+        self.access_keys = AccessKeys(database, envelopes)
+        self.rotation = Rotation(database, envelopes)
 
     @classmethod
-    async def open(cls, url: str) -> "Store":
+    async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":
         """Open the database at a SQLAlchemy URL, which `store.migrate` has prepared.
+
+        Args:
+            url: where it is.
+            wrapper: the master keys of the vault; without them, secrets stay sealed.
 
         Raises:
             ValueError: the URL is neither `sqlite+aiosqlite` nor `postgresql+asyncpg`.
         """
         database = open_database(url)
-        return cls(database, DatabaseLog(database, _bells(database)))
+        return cls(database, DatabaseLog(database, _bells(database)), wrapper or NoRing())
 
     async def close(self) -> None:
         """Stop listening and close every connection."""

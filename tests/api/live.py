@@ -19,7 +19,7 @@ from contracts.messages import Message, StopReason, TokenUsage, ToolStatus
 from contracts.records import NewCall, Opening
 from contracts.settings import Settings
 from contracts.turn import TurnAccepted, TurnRequest
-from store import Store
+from store import RingSource, Store
 from tests.api.conftest import ACCOUNT, client
 
 USAGE = TokenUsage(input_tokens=3, output_tokens=2)
@@ -143,12 +143,13 @@ class Live:
 async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     """Serve a migrated SQLite database on a free port."""
     settings = Settings(f"sqlite+aiosqlite:///{database}", data_dir, account=ACCOUNT)
-    store = await Store.open(settings.database_url)
+    ring = RingSource.of(settings)
+    store = await Store.open(settings.database_url, ring)
     sessions = PlayedSessions(store)
 
     @asynccontextmanager
     async def context() -> AsyncGenerator[Context]:
-        yield Context(settings, store, sessions)
+        yield Context(settings, store, sessions, ring)
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Store, migrate
+from store import RingSource, Store, migrate
 from tests.store.admin import administer
 from tests.store.play import Play
 
@@ -55,8 +55,14 @@ async def empty_postgres(postgres_socket: str) -> str:
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(url)
+def ring(tmp_path: Path) -> RingSource:
+    """A key ring in a file that is made on first use."""
+    return RingSource(tmp_path / "ring" / "keyring.json", may_create=True)
+
+
+@pytest.fixture
+async def store(url: str, ring: RingSource) -> AsyncIterator[Store]:
+    opened = await Store.open(url, ring)
     yield opened
     await opened.close()
 

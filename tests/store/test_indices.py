@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from contracts.vault import ApiKeyProviderArn
 from store import Store
 from tests.store.play import ACCOUNT, CONFIG, Play, inline, says
 from tests.store.test_closing import SCRIPT
@@ -47,8 +48,23 @@ async def use_everything(store: Store) -> None:
     await play.messages()
     await store.transcript.window(play.session, upto_seq=9, limit=3)
     await store.transcript.last_user_text(play.session, upto_seq=9)
+    await use_vault(store)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
+
+
+async def use_vault(store: Store) -> None:
+    arns = [ApiKeyProviderArn("us-east-1", ACCOUNT, name) for name in ("a", "b")]
+    for arn in arns:
+        await store.api_keys.create(arn, "k")
+    _, after = await store.api_keys.list(ACCOUNT, "us-east-1", limit=1, after=None)
+    await store.api_keys.list(ACCOUNT, "us-east-1", limit=1, after=after)
+    await store.api_keys.update(arns[0], "l")
+    await store.api_keys.reveal(arns[0])
+    await store.api_keys.delete(arns[1])
+    key = await store.access_keys.create(ACCOUNT, "one", expires_at=None)
+    await store.access_keys.find(key.record.access_key_id)
+    await store.access_keys.delete(key.record.access_key_id)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -1,0 +1,61 @@
+"""`everloop vault`: what an operator does on the server's own machine.
+
+The work is the server's: it has the database and the key ring. The command hands its words on.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from everloop.cli.options import DEFAULT_DATA_DIR, DataDirOption, examples
+
+MODULE = "store.admin"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    vault = typer.Typer(help="The master keys under which secrets are kept.", no_args_is_help=True)
+    vault.command(
+        "rotate",
+        help="Make a new master key and wrap every secret's own key under it.",
+        epilog=examples("everloop vault rotate", "everloop vault rotate --rewrap-only"),
+    )(rotate)
+    vault.command(
+        "keyring",
+        help="Print a new key ring, for EVERLOOP_KEYRING.",
+        epilog=examples("everloop vault keyring > keyring.json"),
+    )(keyring)
+    app.add_typer(vault, name="vault")
+
+
+def rotate(
+    rewrap_only: Annotated[
+        bool,
+        typer.Option("--rewrap-only", help="Keep the ring's primary key; only wrap anew."),
+    ] = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Rotate the master key."""
+    _run("vault", "rotate", *(["--rewrap-only"] if rewrap_only else []), data_dir=data_dir)
+
+
+def keyring() -> None:
+    """Print a key ring."""
+    _run("vault", "keyring", data_dir=DEFAULT_DATA_DIR)
+
+
+def _run(*words: str, data_dir: Path) -> None:
+    """Have the server's command do it, on our own standard streams."""
+    from everloop.dev.serve import require_server
+
+    require_server()
+    # -P: a directory called `store` where the user stands must not be imported.
+    command = (sys.executable, "-P", "-m", MODULE, *words)
+    env = {**os.environ, "EVERLOOP_DATA_DIR": str(data_dir.absolute())}
+    done = subprocess.run(command, env=env, check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
