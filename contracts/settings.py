@@ -26,6 +26,9 @@ class Settings:
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
         shutdown_s: seconds that a process lets running work finish when told to stop.
+        keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
+            vault use the key in the worker's environment.
+        keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
         keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
     """
 
@@ -41,6 +44,8 @@ class Settings:
     demo_model_url: str | None = None
     grace_s: int = 30
     shutdown_s: int = 30
+    keys_from_env: bool = False
+    keyed_api_bases: tuple[str, ...] = ()
     keyring: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -69,6 +74,8 @@ class Settings:
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
             shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
+            keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
+            keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
             keyring=env.get("EVERLOOP_KEYRING") or None,
         )
 
@@ -80,3 +87,14 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "0")
+    if text not in ("0", "1"):
+        raise ValueError(f"{name} must be 0 or 1, not {text!r}")
+    return text == "1"
+
+
+def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in env.get(name, "").split(",") if item.strip())

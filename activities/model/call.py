@@ -22,6 +22,7 @@ from activities.model import gateway
 from activities.model.assemble import Assembler, Settled
 from activities.model.checks import refusal
 from activities.model.failures import judge
+from activities.model.keys import access_for
 from activities.model.mapping import Target, target_of
 from activities.model.translate import Json, messages_for, tools_for
 from activities.model.window import shown
@@ -131,17 +132,23 @@ class ModelCalls:
         return await self._commit(step, run, settled, round((time.monotonic() - began) * 1000))
 
     async def _ask(self, step: _Step, run: RunConfig, conversation: Sequence[Message]) -> Settled:
+        access = await access_for(run.config.model, self._store, self._settings, self._env)
         try:
-            target = target_of(run.config.model, self._settings, self._env)
+            target = target_of(run.config.model, self._settings, access)
         except ServiceError as error:
-            raise judge(error, self._env) from error
+            raise judge(error, access.secrets()) from error
         system = [block.text for block in run.config.system_prompt]
         messages, target = messages_for(target, system, conversation)
         tools = tools_for(target, self._catalog.offered(run), conversation)
-        return await self._stream(step, target, messages, tools)
+        return await self._stream(step, target, messages, tools, access.secrets())
 
     async def _stream(
-        self, step: _Step, target: Target, messages: Sequence[Json], tools: Sequence[Json]
+        self,
+        step: _Step,
+        target: Target,
+        messages: Sequence[Json],
+        tools: Sequence[Json],
+        secrets: Mapping[str, str],
     ) -> Settled:
         """Read the provider's stream while the log is written and Temporal hears that we live."""
 
@@ -158,7 +165,7 @@ class ModelCalls:
                         if (piece := assembler.add(chunk)) is not None:
                             await writer.put(piece)
             except Exception as error:
-                raise judge(error, self._env) from error
+                raise judge(error, secrets) from error
             return assembler.settle()
 
         writer = DeltaWriter(append)

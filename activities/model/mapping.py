@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from activities.model.keys import NO_KEY, Access
 from contracts.errors import ModelFailed, ModelFault, invalid
 from contracts.harness import BedrockModel, GeminiModel, LiteLlmModel, ModelConfig, OpenAiModel
 from contracts.messages import Origin
 from contracts.settings import Settings
 
 DEMO = "demo/"
-
-#: Sent where a server wants some key and none is configured: keyless OpenAI-compatible servers.
-NO_KEY = "none"
 
 #: The `additionalParams` that would change what is asked, where, or with whose key.
 RESERVED = frozenset(
@@ -32,19 +30,6 @@ RESERVED = frozenset(
 _RESERVED_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "_")
 _OPEN_TO_ALL = frozenset({"aws_region_name", "aws_bedrock_project_id"})
 
-#: The variables of the worker's environment that hold a provider's key, as LiteLLM names them.
-_KEY_VARIABLES = {
-    "openai": ("OPENAI_API_KEY",),
-    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "mistral": ("MISTRAL_API_KEY",),
-}
-_BASE_VARIABLES = {
-    "openai": ("OPENAI_API_BASE", "OPENAI_BASE_URL"),
-    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
-    "gemini": ("GEMINI_API_BASE",),
-    "mistral": ("MISTRAL_API_BASE",),
-}
 _REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
 
 _CLAUDE = re.compile(r"claude|anthropic", re.IGNORECASE)
@@ -88,13 +73,13 @@ class Target:
         return self.model.partition("/")[0]
 
 
-def target_of(model: ModelConfig, settings: Settings, env: Mapping[str, str]) -> Target:
+def target_of(model: ModelConfig, settings: Settings, access: Access) -> Target:
     """Say how to ask for a configured model.
 
     Args:
         model: the union of the harness or the invocation.
         settings: where the demo model is, and the default region.
-        env: the worker's environment, which holds the providers' keys.
+        access: the worker's environment, the vault's key, and where they may go.
 
     Raises:
         ModelFailed: the model cannot be called as things are set up; the message says why.
@@ -103,15 +88,15 @@ def target_of(model: ModelConfig, settings: Settings, env: Mapping[str, str]) ->
     chosen = model.chosen
     match chosen:
         case BedrockModel():
-            name, own = _bedrock(chosen, settings, env)
+            name, own = _bedrock(chosen, settings, access.env)
         case OpenAiModel():
-            name, own = _openai(chosen, env)
+            name, own = _openai(chosen, access)
         case GeminiModel():
-            name, own = f"gemini/{chosen.model_id}", _sent("gemini", None, env)
+            name, own = f"gemini/{chosen.model_id}", access.sent("gemini", None)
             if chosen.top_k is not None:
                 own["top_k"] = chosen.top_k
         case LiteLlmModel():
-            name, own = _litellm(chosen, settings, env)
+            name, own = _litellm(chosen, settings, access)
     origin = origin_of(chosen.model_id)
     thoughts = _thoughts(name, origin)
     if thoughts is Thoughts.ITEMS:
@@ -160,16 +145,14 @@ def _bedrock(
             return f"bedrock/converse/{model.model_id}", region
 
 
-def _openai(model: OpenAiModel, env: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    own = _sent("openai", model.api_base, env)
+def _openai(model: OpenAiModel, access: Access) -> tuple[str, dict[str, Any]]:
+    own = access.sent("openai", model.api_base)
     if model.api_format == "chat_completions":
         return f"openai/{model.model_id}", own
     return f"openai/responses/{model.model_id}", own
 
 
-def _litellm(
-    model: LiteLlmModel, settings: Settings, env: Mapping[str, str]
-) -> tuple[str, dict[str, Any]]:
+def _litellm(model: LiteLlmModel, settings: Settings, access: Access) -> tuple[str, dict[str, Any]]:
     if model.model_id.startswith(DEMO):
         if settings.demo_model_url is None:
             raise ModelFailed(
@@ -181,24 +164,7 @@ def _litellm(
         demo = {"api_base": settings.demo_model_url, "api_key": NO_KEY}
         return f"openai/{model.model_id.removeprefix(DEMO)}", demo
     provider = model.model_id.partition("/")[0]
-    return model.model_id, _sent(provider, model.api_base, env)
-
-
-def _sent(provider: str, api_base: str | None, env: Mapping[str, str]) -> dict[str, Any]:
-    """Where to, and with what key; LiteLLM itself reads the keys that are set."""
-    variables = _KEY_VARIABLES.get(provider, (f"{provider.upper().replace('-', '_')}_API_KEY",))
-    has_key = any(env.get(name) for name in variables)
-    bases = _BASE_VARIABLES.get(provider, ())
-    if api_base is None and any(env.get(name) for name in bases):
-        return {} if has_key else {"api_key": NO_KEY}
-    if api_base is None:
-        if provider in _KEY_VARIABLES and not has_key:
-            raise ModelFailed(
-                f"The worker has no key for {provider}: set {variables[0]} in its environment.",
-                fault=ModelFault.NOT_CONFIGURED,
-            )
-        return {}
-    return {"api_base": api_base} if has_key else {"api_base": api_base, "api_key": NO_KEY}
+    return model.model_id, access.sent(provider, model.api_base)
 
 
 def _thoughts(name: str, origin: Origin) -> Thoughts:

@@ -120,6 +120,7 @@ def test_processes_get_their_settings_and_not_our_callers_credentials(data: Data
         "AWS_SECRET_ACCESS_KEY": "x",
         "OPENAI_API_KEY": "kept",
         "EVERLOOP_ACCOUNT": "111111111111",
+        "EVERLOOP_KEYRING": "ring",
         "TEMPORAL_ADDRESS": "elsewhere:7233",
     }
     plan = services.plan(data, chosen, region="eu-west-1", temporal_binary="/t", env=env)
@@ -133,7 +134,10 @@ def test_processes_get_their_settings_and_not_our_callers_credentials(data: Data
     assert worker["EVERLOOP_API_PORT"] == "1"
     assert worker["EVERLOOP_REGION"] == "eu-west-1"
     assert worker["EVERLOOP_DEMO_MODEL_URL"] == "http://127.0.0.1:4/v1"
+    assert worker["EVERLOOP_KEYS_FROM_ENV"] == "1"
     assert "TEMPORAL_ADDRESS" not in plan.processes[0].env
+    opening = [process.name for process in plan.processes if "EVERLOOP_KEYRING" in process.env]
+    assert opening == [services.WORKER, services.API]
 
 
 _VERSIONS = (("old", "1.1.0"), ("new", "1.5.2"))

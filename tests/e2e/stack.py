@@ -134,6 +134,14 @@ class Told:
         ]
 
 
+def _closing(stream: Any) -> Iterator[Frame]:
+    """The frames of a stream, which is closed however reading them ends."""
+    try:
+        yield from stream
+    finally:
+        stream.close()
+
+
 class Stack:
     """`everloop dev` on a data directory and free ports of its own."""
 
@@ -142,6 +150,7 @@ class Stack:
         self._env = {**os.environ, "NO_COLOR": "1", "EVERLOOP_SHUTDOWN_S": "2", **env}
         self._log = data_dir.with_suffix(".dev.log")
         self._dev: subprocess.Popen[bytes] | None = None
+        self._clients: list[Any] = []
 
     def start(self) -> "Stack":
         command = [sys.executable, "-m", "everloop.cli", "dev", "--port", "0"]
@@ -163,6 +172,9 @@ class Stack:
         return self.state().get("phase") == "ready"
 
     def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
         if self._dev is None:
             return
         self._dev.send_signal(signal.SIGTERM)
@@ -207,7 +219,7 @@ class Stack:
         return f"sqlite+aiosqlite:///{self.data_dir / 'everloop.db'}"
 
     def client(self, service: str, endpoint: str | None = None) -> Any:
-        return cast(Any, boto3).client(
+        made = cast(Any, boto3).client(
             service,
             endpoint_url=endpoint or self.endpoint,
             region_name="us-east-1",
@@ -215,6 +227,8 @@ class Stack:
             aws_secret_access_key="everloop-dev",
             config=Config(retries={"max_attempts": 0}, read_timeout=120),
         )
+        self._clients.append(made)
+        return made
 
     @property
     def control(self) -> Any:
@@ -257,7 +271,7 @@ class Stack:
         response = client.invoke_harness(
             harnessArn=arn, runtimeSessionId=session, messages=list(messages), **members
         )
-        return iter(response["stream"])
+        return _closing(response["stream"])
 
     def invoke(self, arn: str, session: str, messages: Sequence[Frame], **members: Any) -> Told:
         """Send an invocation and read its stream to the end."""

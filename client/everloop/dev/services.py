@@ -16,6 +16,9 @@ SANDBOX_HOST = "sandbox-host"
 WORKER = "worker"
 API = "api"
 
+#: Holds the vault's key ring, when it is not in a file.
+KEYRING_VARIABLE = "EVERLOOP_KEYRING"
+
 #: Seconds for a step in flight to end; who stops `everloop dev` waits for it, and what is cut short
 #: is retried.
 SHUTDOWN_S = 5
@@ -59,7 +62,12 @@ def plan(
         env: the environment to hand on, for PATH, provider keys and the like.
     """
     where = addresses(chosen)
-    ours = {"EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S), **_server_environment(env)} | {
+    ours = {
+        "EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S),
+        # The person's own keys are at hand, and the service model wants an ARN all the same.
+        "EVERLOOP_KEYS_FROM_ENV": "1",
+        **_server_environment(env),
+    } | {
         "EVERLOOP_DATA_DIR": str(data.root),
         "EVERLOOP_TEMPORAL_ADDRESS": where[ports.TEMPORAL],
         "EVERLOOP_API_HOST": ports.LOOPBACK,
@@ -68,14 +76,20 @@ def plan(
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
         "PYTHONUNBUFFERED": "1",
     }
-    plain = {name: value for name, value in env.items() if not name.startswith("TEMPORAL_")}
+    # Only the API and the worker open secrets.
+    keyless = {name: value for name, value in ours.items() if name != KEYRING_VARIABLE}
+    plain = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("TEMPORAL_") and name != KEYRING_VARIABLE
+    }
 
     def module(*words: str) -> tuple[str, ...]:
         # -P: a directory called `api` or `store` where the user stands must not be imported.
         return (sys.executable, "-P", "-m", *words)
 
     return Plan(
-        tasks=(TaskSpec(MIGRATE, module("store.migrate"), ours, data.log(MIGRATE)),),
+        tasks=(TaskSpec(MIGRATE, module("store.migrate"), keyless, data.log(MIGRATE)),),
         processes=(
             ProcessSpec(
                 TEMPORAL,
@@ -93,7 +107,7 @@ def plan(
             ProcessSpec(
                 DEMO_MODEL,
                 module("activities.model.demo", "--port", str(chosen[ports.DEMO_MODEL])),
-                ours,
+                keyless,
                 data.log(DEMO_MODEL),
                 probes.listens(chosen[ports.DEMO_MODEL]),
                 address=where[ports.DEMO_MODEL],
@@ -101,7 +115,7 @@ def plan(
             ProcessSpec(
                 SANDBOX_HOST,
                 module("worker", "sandbox-host"),
-                ours,
+                keyless,
                 data.log(SANDBOX_HOST),
                 probes.wrote_pid(data.ready_file(SANDBOX_HOST)),
                 after=(MIGRATE, TEMPORAL),

@@ -12,7 +12,7 @@ import pytest
 
 from activities.model import gateway
 from contracts.settings import Settings
-from store import Store, migrate
+from store import RingSource, Store, migrate
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,8 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def store(_database: Path, tmp_path: Path) -> AsyncIterator[Store]:
     path = tmp_path / "everloop.db"
     shutil.copy(_database, path)
-    opened = await Store.open(f"sqlite+aiosqlite:///{path}")
+    ring = RingSource(tmp_path / "keyring.json", may_create=True)
+    opened = await Store.open(f"sqlite+aiosqlite:///{path}", ring)
     yield opened
     await opened.close()
 

@@ -1,5 +1,7 @@
 """A session in a real store, and the activity as a worker runs it."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +63,7 @@ class Session:
     store: Store
     settings: Settings
     seq: int = 0
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     temporal: ActivityEnvironment = field(default_factory=ActivityEnvironment)
 
     async def open(self, run: RunConfig, text: str, invocation_id: str = INVOCATION) -> None:
@@ -79,7 +82,7 @@ class Session:
 
     async def call(self, step: int = 0, invocation_id: str = INVOCATION) -> ModelReply:
         self.temporal.info = replace(self.temporal.info, workflow_id=SESSION)
-        calls = ModelCalls(self.store, self.settings, ToolCatalog(self.store, "local"))
+        calls = ModelCalls(self.store, self.settings, ToolCatalog(self.store, "local"), self.env)
         reply = await self.temporal.run(calls.call_model, ModelCall(invocation_id, step, self.seq))
         assert isinstance(reply, ModelReply)
         return reply

@@ -229,6 +229,7 @@ async def test_a_refusal_is_final_and_its_words_are_for_the_user_only(
     key = "planted-key-0123456789"
     monkeypatch.setenv("OPENAI_API_KEY", key)
     async with replaying(error(401, f"Incorrect API key provided: {key}")) as provider:
+        session.settings = replace(session.settings, keyed_api_bases=(provider.url,))
         await session.open(run_config(at(provider.url)), "hi")
         with pytest.raises(ApplicationError) as raised:
             await session.call()

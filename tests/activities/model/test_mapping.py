@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from activities.model.mapping import NO_KEY, RESERVED, Thoughts, origin_of, target_of
+from activities.model.keys import NO_KEY, Access
+from activities.model.mapping import RESERVED, Thoughts, origin_of, target_of
 from contracts.errors import ModelFailed, ModelFault, ServiceError
 from contracts.harness import ModelConfig
 from contracts.messages import Origin
@@ -50,19 +51,19 @@ def litellm(model_id: str, **members: Any) -> ModelConfig:
     ],
 )
 def test_each_union_names_its_model(config: ModelConfig, model: str, settings: Settings) -> None:
-    assert target_of(config, settings, {**KEYS, **AWS}).model == model
+    assert target_of(config, settings, Access({**KEYS, **AWS})).model == model
 
 
 def test_sampling_is_passed_and_what_is_not_set_is_left_out(settings: Settings) -> None:
     config = gemini(maxTokens=9, temperature=0.0, topP=0.5, topK=40, additionalParams={"seed": 1})
-    assert target_of(config, settings, KEYS).parameters == {
+    assert target_of(config, settings, Access(KEYS)).parameters == {
         "max_tokens": 9,
         "temperature": 0.0,
         "top_p": 0.5,
         "top_k": 40,
         "seed": 1,
     }
-    assert target_of(gemini(), settings, KEYS).parameters == {}
+    assert target_of(gemini(), settings, Access(KEYS)).parameters == {}
 
 
 @pytest.mark.parametrize(
@@ -71,36 +72,38 @@ def test_sampling_is_passed_and_what_is_not_set_is_left_out(settings: Settings) 
 def test_additional_params_must_not_take_over_the_call(name: str, settings: Settings) -> None:
     for params in ({name: "x"}, {"extra_body": {name: "x"}}):
         with pytest.raises(ServiceError, match=name):
-            target_of(gemini(additionalParams=params), settings, KEYS)
+            target_of(gemini(additionalParams=params), settings, Access(KEYS))
 
 
 def test_the_region_is_ours_only_when_the_environment_names_none(settings: Settings) -> None:
     own = replace(settings, region="eu-central-1")
-    assert target_of(bedrock(), own, {}).parameters == {"aws_region_name": "eu-central-1"}
-    assert target_of(bedrock(), own, AWS).parameters == {}
+    assert target_of(bedrock(), own, Access({})).parameters == {"aws_region_name": "eu-central-1"}
+    assert target_of(bedrock(), own, Access(AWS)).parameters == {}
 
 
 def test_a_chosen_api_format_is_kept_against_the_price_list(settings: Settings) -> None:
     config = bedrock(apiFormat="chat_completions")
-    assert target_of(config, settings, AWS).parameters == {"_skip_responses_api_bridge": True}
+    assert target_of(config, settings, Access(AWS)).parameters == {
+        "_skip_responses_api_bridge": True
+    }
 
 
 def test_responses_keep_nothing_at_the_provider(settings: Settings) -> None:
-    parameters = target_of(openai(), settings, KEYS).parameters
+    parameters = target_of(openai(), settings, Access(KEYS)).parameters
     assert parameters == {"store": False, "include": ["reasoning.encrypted_content"]}
-    plain = target_of(openai(modelId="gpt-4.1"), settings, KEYS).parameters
+    plain = target_of(openai(modelId="gpt-4.1"), settings, Access(KEYS)).parameters
     assert plain == {"store": False}
 
 
 def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
     config = openai(apiFormat="chat_completions", apiBase="http://localhost:1/v1")
-    assert target_of(config, settings, {}).parameters == {
+    assert target_of(config, settings, Access({})).parameters == {
         "api_base": "http://localhost:1/v1",
         "api_key": NO_KEY,
     }
-    assert "api_key" not in target_of(config, settings, KEYS).parameters
+    assert target_of(config, settings, Access(KEYS)).parameters["api_key"] == NO_KEY
     other = litellm("hosted_vllm/q", apiBase="http://localhost:1/v1")
-    assert target_of(other, settings, {}).parameters["api_key"] == NO_KEY
+    assert target_of(other, settings, Access({})).parameters["api_key"] == NO_KEY
 
 
 @pytest.mark.parametrize(
@@ -113,20 +116,20 @@ def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
 )
 def test_a_missing_key_is_named(config: ModelConfig, variable: str, settings: Settings) -> None:
     with pytest.raises(ModelFailed, match=variable) as raised:
-        target_of(config, settings, {})
+        target_of(config, settings, Access({}))
     assert raised.value.fault is ModelFault.NOT_CONFIGURED
 
 
 def test_the_demo_model_is_where_the_settings_say(settings: Settings) -> None:
     own = replace(settings, demo_model_url="http://127.0.0.1:5/v1")
-    target = target_of(litellm("demo/scripted"), own, KEYS)
+    target = target_of(litellm("demo/scripted"), own, Access(KEYS))
     assert target.model == "openai/scripted"
     assert target.parameters == {"api_base": "http://127.0.0.1:5/v1", "api_key": NO_KEY}
 
 
 def test_a_demo_model_that_does_not_run_is_a_clear_error(settings: Settings) -> None:
     with pytest.raises(ModelFailed, match="EVERLOOP_DEMO_MODEL_URL") as raised:
-        target_of(litellm("demo/scripted"), settings, {})
+        target_of(litellm("demo/scripted"), settings, Access({}))
     assert not raised.value.fault.passes
 
 
@@ -151,12 +154,12 @@ def test_families(model_id: str, origin: Origin) -> None:
 def test_thoughts_go_back_the_way_the_family_reads_them(settings: Settings) -> None:
     env = {**KEYS, **AWS}
     claude = bedrock(modelId="global.anthropic.claude-sonnet-4-6")
-    assert target_of(claude, settings, env).thoughts is Thoughts.BLOCKS
-    assert target_of(gemini(), settings, env).thoughts is Thoughts.SIGNATURES
-    assert target_of(openai(), settings, env).thoughts is Thoughts.ITEMS
-    assert target_of(bedrock(), settings, env).thoughts is Thoughts.NONE
+    assert target_of(claude, settings, Access(env)).thoughts is Thoughts.BLOCKS
+    assert target_of(gemini(), settings, Access(env)).thoughts is Thoughts.SIGNATURES
+    assert target_of(openai(), settings, Access(env)).thoughts is Thoughts.ITEMS
+    assert target_of(bedrock(), settings, Access(env)).thoughts is Thoughts.NONE
 
 
 def test_a_target_never_shows_its_key(settings: Settings) -> None:
     config = openai(apiBase="http://localhost:1/v1", additionalParams={"user": "hidden-value"})
-    assert "hidden-value" not in repr(target_of(config, settings, {}))
+    assert "hidden-value" not in repr(target_of(config, settings, Access({})))
