@@ -1,10 +1,12 @@
 """`python -m api`: the API process.
 
-Reads `EVERLOOP_*` variables, listens on loopback only, prints one line with its address once it
-listens, and writes `<data_dir>/run/api.json` with its port and pid. SIGTERM ends it: open streams
-are cut after at most `SHUTDOWN_S`, their turns go on.
+Reads `EVERLOOP_*` variables, prints one line with its address once it listens, and writes
+`<data_dir>/run/api.json` with its port and pid. Beyond this machine it lets in only who signs with
+an access key, and does not start without one. SIGTERM ends it: open streams are cut after at most
+`SHUTDOWN_S`, their turns go on.
 """
 
+import argparse
 import asyncio
 import json
 import logging
@@ -21,10 +23,13 @@ from temporalio.client import Client
 
 from api.app import create_app
 from api.context import Context
-from api.guard import is_loopback
+from api.gate import make_gate, verifies
 from api.sessions import Sessions
+from contracts.errors import EverloopError
 from contracts.settings import Settings
 from store import RingSource, Store
+
+log = logging.getLogger("api")
 
 #: Time for short requests to end; a stream that is cut can be attached to again.
 SHUTDOWN_S = 5
@@ -64,22 +69,35 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
         client = await Client.connect(
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
-        yield Context(settings, store, Sessions(client, grace_s=settings.grace_s), ring)
+        sessions = Sessions(client, grace_s=settings.grace_s)
+        yield Context(settings, store, sessions, ring, make_gate(store, settings))
+    finally:
+        await store.close()
+
+
+async def check_keys(settings: Settings) -> None:
+    """See that somebody can be let in.
+
+    Raises:
+        ValueError: signatures are to be verified and there is no access key.
+        EverloopError: the database cannot be asked.
+    """
+    if not verifies(settings):
+        log.warning("any signature is accepted: the API serves this machine only")
+        return
+    store = await Store.open(settings.database_url)
+    try:
+        if not await store.access_keys.list():
+            raise ValueError(
+                f"EVERLOOP_API_HOST is {settings.api_host} and there is no access key, so that "
+                "nobody could be let in; make one with: everloop keys create"
+            )
     finally:
         await store.close()
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket.
-
-    Raises:
-        ValueError: the address is not loopback.
-    """
-    if not is_loopback(settings.api_host):
-        raise ValueError(
-            f"EVERLOOP_API_HOST is {settings.api_host}: requests are not authenticated yet, so the "
-            "API listens on a loopback address only, such as 127.0.0.1"
-        )
+    """The listening socket."""
     family, _, _, _, address = socket.getaddrinfo(
         settings.api_host, settings.api_port, type=socket.SOCK_STREAM
     )[0]
@@ -92,11 +110,14 @@ def main() -> int:
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 when it could not start.
     """
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = Settings.from_env(os.environ)
+        asyncio.run(check_keys(settings))
         listener = listen(settings)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EverloopError) as error:
         print(f"everloop api: {error}", file=sys.stderr)
         return 1
     config = uvicorn.Config(

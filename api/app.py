@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from api.context import Call, Context, EventStream
 from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation
 from api.eventstream import CONTENT_TYPE
 from api.faults import Faults
-from api.guard import check_header_size, check_origin
+from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
 from api.parse import parse
@@ -79,7 +79,7 @@ class Front:
             )
 
     async def _answer(self, request: Request, progress: _Progress) -> Response:
-        # 1. What comes from elsewhere, or is too large, goes no further.
+        # 1. What is too large, or comes from a stranger, goes no further.
         check_header_size(request.headers.raw)
         wire = WireRequest(
             method=request.method,
@@ -87,7 +87,9 @@ class Front:
             query=decode_query(request.scope["query_string"]),
             headers=decode_headers(request.headers.raw),
         )
-        check_origin(wire)
+        assert self.context is not None
+        raw_query = request.scope["query_string"].decode("ascii", "replace")
+        check_body = await self.context.gate.admit(wire, raw_query)
 
         # 2. The operation, by method and raw path.
         route = self._model.route(wire.method, wire.raw_path, wire.query)
@@ -98,20 +100,21 @@ class Front:
         if handler is None:
             raise not_served(operation)
 
-        # 3. Its parameters, read and checked against the service model.
-        wire = WireRequest(
-            wire.method, wire.raw_path, wire.query, wire.headers, await _read_body(request)
-        )
+        # 3. The body, which the signature must fit.
+        body = await _read_body(request)
+        check_body(body)
+
+        # 4. Its parameters, read and checked against the service model.
+        wire = replace(wire, body=body)
         faults = Faults()
         params = parse(operation.input, route.labels, wire, operation.constants, faults)
         validate(operation.input, params, faults)
         faults.raise_if_any()
 
-        # 4. The work.
-        assert self.context is not None
+        # 5. The work.
         result = await handler(self.context, Call(params, wire.headers))
 
-        # 5. The answer, written as the service model says.
+        # 6. The answer, written as the service model says.
         if isinstance(result, EventStream):
             return StreamingResponse(
                 result.frames, operation.status, result.headers, media_type=CONTENT_TYPE

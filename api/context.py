@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from api.gate import Gate
 from api.sessions import Sessions
 from contracts.settings import Settings
 from store import RingSource, Store
@@ -17,6 +18,7 @@ class Context:
     store: Store
     sessions: Sessions
     ring: RingSource
+    gate: Gate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who may talk to an API that checks no signatures: programs on this machine, and no web page.
+"""Bounds of headers; and, where no signature is checked: programs on this machine, no web page.
 
 A loopback address keeps other machines out. A browser on this one could still be led here by a page
 (a cross-site form, or a name that resolves to 127.0.0.1); such requests carry a foreign Host or an

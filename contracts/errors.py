@@ -182,6 +182,10 @@ class KeyRingFault(EverloopError):
     """There is no usable key ring; the message says where it was looked for and how to mend it."""
 
 
+class DatabaseNotReady(EverloopError):
+    """The database cannot be reached or has no schema; the message says how to mend it."""
+
+
 class TooLarge(EverloopError):
     """A value is larger than what is kept; the message says how large it may be."""
 

@@ -17,8 +17,7 @@ class Settings:
         data_dir: where session volumes and sockets of local environments live.
         temporal_address: host:port of the Temporal frontend.
         temporal_namespace: its namespace.
-        api_host: the address the API listens on. Anything but loopback is refused while requests
-            are not authenticated.
+        api_host: the address the API listens on.
         api_port: its port; 0 takes a free one.
         region: the region in ARNs.
         account: the twelve-digit account in ARNs.
@@ -26,6 +25,7 @@ class Settings:
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
         shutdown_s: seconds that a process lets running work finish when told to stop.
+        signatures: `verified`, `any`, or None for `any` on loopback and `verified` elsewhere.
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
@@ -44,6 +44,7 @@ class Settings:
     demo_model_url: str | None = None
     grace_s: int = 30
     shutdown_s: int = 30
+    signatures: str | None = None
     keys_from_env: bool = False
     keyed_api_bases: tuple[str, ...] = ()
     keyring: str | None = field(default=None, repr=False)
@@ -74,6 +75,7 @@ class Settings:
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
             shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
+            signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
             keyring=env.get("EVERLOOP_KEYRING") or None,
@@ -98,3 +100,10 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
 
 def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in env.get(name, "").split(",") if item.strip())
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+    text = env.get(name)
+    if text is not None and text not in choices:
+        raise ValueError(f"{name} must be {' or '.join(choices)}, not {text!r}")
+    return text

@@ -7,8 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import DBAPIError
 
-from contracts.errors import AwsError, ServiceError
+from contracts.errors import AwsError, DatabaseNotReady, ServiceError
 from contracts.vault import AccessKey, AccessKeyRecord
 from store.engine import Database
 from store.vault_envelope import Envelopes, Sealed
@@ -62,9 +63,19 @@ class AccessKeys:
         return AccessKey(record, secret)
 
     async def list(self) -> list[AccessKeyRecord]:
-        """Every key, oldest first."""
+        """Every key, oldest first.
+
+        Raises:
+            DatabaseNotReady: the database cannot be reached, or has no schema yet.
+        """
         statement = sa.select(table).order_by(table.c.created_at, table.c.access_key_id)
-        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        try:
+            rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        except DBAPIError:
+            raise DatabaseNotReady(
+                "the database cannot be read; see that it runs and that its schema is there: "
+                "python -m store.migrate"
+            ) from None
         return [_record(row) for row in rows]
 
     async def find(self, access_key_id: str) -> AccessKey | None:

@@ -92,6 +92,7 @@ def test_no_other_distribution_owns_one_of_our_names() -> None:
         ["-m", "worker", "--help"],
         ["-m", "api", "--help"],
         ["-m", "store.migrate", "--help"],
+        ["-m", "store.admin", "--help"],
         ["-m", "activities.model.demo", "--help"],
     ],
 )

@@ -69,15 +69,18 @@ def start_api(data_dir: Path, **variables: str) -> ApiProcess:
     return ApiProcess(process, data_dir, written["port"])
 
 
-def client(service: str, url: str) -> Any:
+def client(
+    service: str, url: str, key: tuple[str, str] = ("any", "any"), token: str | None = None
+) -> Any:
     """A boto3 client, used as against AWS."""
     make = cast("Any", boto3).client
     return make(
         service,
         endpoint_url=url,
         region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
+        aws_access_key_id=key[0],
+        aws_secret_access_key=key[1],
+        aws_session_token=token,
         config=Config(retries={"total_max_attempts": 1}, read_timeout=60),
     )
 

@@ -12,6 +12,7 @@ import uvicorn
 
 from api.app import create_app
 from api.context import Context
+from api.gate import make_gate
 from api.sessions import Sessions
 from contracts.errors import ErrorDetail, ServiceError
 from contracts.events import BlockDelta
@@ -149,7 +150,7 @@ async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
 
     @asynccontextmanager
     async def context() -> AsyncGenerator[Context]:
-        yield Context(settings, store, sessions, ring)
+        yield Context(settings, store, sessions, ring, make_gate(store, settings))
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]

@@ -17,7 +17,7 @@ from api.digest import request_digest
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.ids import session_key
 from contracts.messages import Message, TextBlock
-from store import Store
+from store import Store, migrate
 from tests.api.conftest import ACCOUNT, ROLE, client, start_api
 from tests.api.raw import call
 
@@ -50,10 +50,22 @@ def test_listens_on_ipv6_loopback(tmp_path: Path):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.com"])
-def test_refuses_to_listen_beyond_this_machine(tmp_path: Path, host: str):
+@pytest.mark.parametrize(
+    ("signatures", "why"),
+    [({}, "everloop keys create"), ({"EVERLOOP_SIGNATURES": "any"}, "loopback address only")],
+)
+def test_listens_beyond_this_machine_only_for_somebody_who_signs(
+    tmp_path: Path, host: str, signatures: dict[str, str], why: str
+):
+    migrate(f"sqlite+aiosqlite:///{tmp_path / 'everloop.db'}")
     done = subprocess.run(
         [sys.executable, "-m", "api"],
-        env={**os.environ, "EVERLOOP_DATA_DIR": str(tmp_path), "EVERLOOP_API_HOST": host},
+        env={
+            **os.environ,
+            "EVERLOOP_DATA_DIR": str(tmp_path),
+            "EVERLOOP_API_HOST": host,
+            **signatures,
+        },
         capture_output=True,
         text=True,
         timeout=30,
@@ -61,7 +73,8 @@ def test_refuses_to_listen_beyond_this_machine(tmp_path: Path, host: str):
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert host in done.stderr and "not authenticated" in done.stderr
+    assert host in done.stderr and why in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""`everloop vault`: what an operator does on the server's own machine.
+"""`everloop keys` and `everloop vault`: what an operator does on the server's own machine.
 
 The work is the server's: it has the database and the key ring. The command hands its words on.
 """
@@ -30,6 +30,51 @@ def register(app: typer.Typer) -> None:
         epilog=examples("everloop vault keyring > keyring.json"),
     )(keyring)
     app.add_typer(vault, name="vault")
+    keys = typer.Typer(help="The access keys that callers sign with.", no_args_is_help=True)
+    keys.command(
+        "create",
+        help="Make a key and print it as shell assignments; its secret is shown once.",
+        epilog=examples(
+            "everloop keys create --label ci", "everloop keys create --expires-in-days 90"
+        ),
+    )(create)
+    keys.command("list", help="List the keys, without their secrets.")(list_all)
+    keys.command(
+        "delete",
+        help="Delete a key; servers refuse it after a few seconds.",
+        epilog=examples("everloop keys delete EVLP..."),
+    )(delete)
+    app.add_typer(keys, name="keys")
+
+
+def create(
+    label: Annotated[str, typer.Option(help="What to call it.")] = "",
+    account: Annotated[
+        str | None, typer.Option(help="Whom it speaks for; EVERLOOP_ACCOUNT when left out.")
+    ] = None,
+    expires_in_days: Annotated[int | None, typer.Option(help="Never when left out.")] = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Make an access key."""
+    words = [f"--label={label}"]
+    if account is not None:
+        words.append(f"--account={account}")
+    if expires_in_days is not None:
+        words.append(f"--expires-in-days={expires_in_days}")
+    _run("keys", "create", *words, data_dir=data_dir)
+
+
+def list_all(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """List access keys."""
+    _run("keys", "list", data_dir=data_dir)
+
+
+def delete(
+    access_key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Delete an access key."""
+    _run("keys", "delete", "--", access_key_id, data_dir=data_dir)
 
 
 def rotate(

@@ -71,6 +71,7 @@ def plan(
         "EVERLOOP_DATA_DIR": str(data.root),
         "EVERLOOP_TEMPORAL_ADDRESS": where[ports.TEMPORAL],
         "EVERLOOP_API_HOST": ports.LOOPBACK,
+        "EVERLOOP_SIGNATURES": "any",
         "EVERLOOP_API_PORT": str(chosen[ports.API]),
         "EVERLOOP_REGION": region,
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],

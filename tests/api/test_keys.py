@@ -1,0 +1,247 @@
+"""Signed requests against a real API process: who is let in, and what the others are told."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from contracts.settings import Settings
+from store import RingSource, Store
+from tests.api.conftest import ACCOUNT, ROLE, ApiProcess, client, start_api
+from tests.api.raw import call
+
+Key = tuple[str, str]
+CONTROL = "bedrock-agentcore-control"
+
+
+def everloop(data_dir: Path, *words: str) -> str:
+    """The standard output of `everloop`, as an operator runs it."""
+    env = {**os.environ, "EVERLOOP_DATA_DIR": str(data_dir), "EVERLOOP_ACCOUNT": ACCOUNT}
+    done = subprocess.run(
+        [sys.executable, "-m", "everloop.cli", *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def make_key(data_dir: Path, *options: str) -> Key:
+    lines = everloop(data_dir, "keys", "create", *options).split()
+    assigned = dict(word.split("=", 1) for word in lines if "=" in word)
+    return assigned["AWS_ACCESS_KEY_ID"], assigned["AWS_SECRET_ACCESS_KEY"]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("signed")
+
+
+@pytest.fixture(scope="module")
+def key(data_dir: Path) -> Key:
+    return make_key(data_dir, "--label", "tests")
+
+
+@pytest.fixture(scope="module")
+def api(data_dir: Path, key: Key) -> Iterator[ApiProcess]:
+    """Listens on every address, so that it lets in only who signs."""
+    running = start_api(data_dir, EVERLOOP_API_HOST="0.0.0.0")
+    yield running
+    status, out, err = running.stop()
+    assert status == 0
+    assert key[1] not in out + err
+
+
+def error_of(ask: Any) -> tuple[str, int, str]:
+    """AWS's name, the HTTP status and the message that boto3 raises."""
+    with pytest.raises(ClientError) as caught:
+        ask()
+    answer = cast("Any", caught.value).response
+    status = answer["ResponseMetadata"]["HTTPStatusCode"]
+    return str(answer["Error"]["Code"]), int(status), str(answer["Error"]["Message"])
+
+
+def listing(api: ApiProcess, key: Key, token: str | None = None) -> Any:
+    """A call that lists harnesses as the owner of a key."""
+
+    def ask() -> Any:
+        made = client(CONTROL, api.url, key, token)
+        try:
+            return made.list_harnesses()
+        finally:
+            made.close()
+
+    return ask
+
+
+def test_a_signed_lifecycle_works(api: ApiProcess, key: Key) -> None:
+    control = client(CONTROL, api.url, key)
+    made = control.create_harness(harnessName="mine", executionRoleArn=ROLE)["harness"]
+    control.get_harness(harnessId=made["harnessId"])
+    assert [h["harnessName"] for h in control.list_harnesses(maxResults=5)["harnesses"]] == ["mine"]
+    data = client("bedrock-agentcore", api.url, key)
+    absent = made["arn"][:-10] + "0123456789"
+    told = error_of(
+        lambda: data.invoke_harness(
+            harnessArn=absent,
+            runtimeSessionId="s" * 33,
+            messages=[{"role": "user", "content": [{"text": "Hä? + & ="}]}],
+        )
+    )
+    assert told[:2] == ("ResourceNotFoundException", 404)
+    control.delete_harness(harnessId=made["harnessId"])
+    control.close()
+    data.close()
+
+
+def test_health_needs_no_signature(api: ApiProcess) -> None:
+    assert call(api.port, "GET", "/ping").status == 200
+
+
+def test_a_request_without_a_signature_is_refused(api: ApiProcess) -> None:
+    answer = call(api.port, "GET", "/harnesses")
+    assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
+    answer = call(api.port, "GET", "/harnesses", headers={"authorization": "Bearer x"})
+    assert (answer.status, answer.error) == (403, "IncompleteSignatureException")
+    answer = call(api.port, "GET", "/no/such/path")
+    assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
+
+
+def test_a_stranger_cannot_make_the_server_read_a_body(api: ApiProcess) -> None:
+    answer = call(api.port, "POST", "/harnesses", b"{" * 7 * 1024 * 1024)
+    assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
+
+
+def test_a_wrong_secret_an_unknown_key_and_a_session_token_are_refused(
+    api: ApiProcess, key: Key
+) -> None:
+    wrong = error_of(listing(api, (key[0], "x" * 40)))
+    assert wrong[:2] == ("InvalidSignatureException", 403)
+    unknown = error_of(listing(api, ("EVLP" + "A" * 16, key[1])))
+    assert unknown[:2] == ("UnrecognizedClientException", 403)
+    assert error_of(listing(api, key, "a-token"))[:2] == ("UnrecognizedClientException", 403)
+
+
+def test_a_tampered_request_is_refused(api: ApiProcess, key: Key) -> None:
+    for change in ("body", "query", "header", "path"):
+        control = client(CONTROL, api.url, key)
+
+        def tamper(request: Any, change: str = change, **_: Any) -> None:
+            if change == "body":
+                request.body = request.body.replace(b"honest", b"forged")
+            elif change == "query":
+                request.url += "?surprise=1"
+            elif change == "path":
+                request.url += "/invoke"
+            else:
+                request.headers["X-Amzn-Bedrock-AgentCore-Runtime-User-Id"] = "root"
+
+        control.meta.events.register("before-send.bedrock-agentcore-control", tamper)
+        told = error_of(
+            lambda control=control: control.create_harness(
+                harnessName="honest", executionRoleArn=ROLE
+            )
+        )
+        control.close()
+        assert told[:2] == ("InvalidSignatureException", 403), change
+    assert listing(api, key)()["harnesses"] == []
+
+
+def test_an_old_request_is_refused(api: ApiProcess, key: Key) -> None:
+    control = client(CONTROL, api.url, key)
+    old = datetime.now(UTC) - timedelta(minutes=16)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("botocore.auth.get_current_datetime", lambda: old.replace(tzinfo=None))
+    told = error_of(control.list_harnesses)
+    patch.undo()
+    control.close()
+    assert told[:2] == ("InvalidSignatureException", 403)
+    assert "Signature expired" in told[2]
+
+
+def test_another_accounts_key_is_refused(api: ApiProcess, data_dir: Path) -> None:
+    theirs = make_key(data_dir, "--account", "111122223333")
+    told = error_of(listing(api, theirs))
+    assert told[:2] == ("AccessDeniedException", 403)
+    assert "111122223333" in told[2]
+    forged = error_of(listing(api, (theirs[0], "x" * 40)))
+    assert forged[0] == "InvalidSignatureException", "whose key it is, only its owner may learn"
+
+
+def test_another_accounts_harness_is_refused(api: ApiProcess, key: Key) -> None:
+    data = client("bedrock-agentcore", api.url, key)
+    arn = "arn:aws:bedrock-agentcore:us-east-1:111122223333:harness/theirs-0123456789"
+    told = error_of(
+        lambda: data.invoke_harness(
+            harnessArn=arn,
+            runtimeSessionId="s" * 33,
+            messages=[{"role": "user", "content": [{"text": "hi"}]}],
+        )
+    )
+    data.close()
+    assert told[:2] == ("AccessDeniedException", 403)
+
+
+def test_an_expired_key_is_refused(api: ApiProcess, data_dir: Path) -> None:
+    async def make() -> Key:
+        settings = Settings(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}", data_dir)
+        store = await Store.open(settings.database_url, RingSource.of(settings))
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        made = await store.access_keys.create(ACCOUNT, "old", expires_at=past)
+        await store.close()
+        return made.record.access_key_id, made.secret
+
+    told = error_of(listing(api, asyncio.run(make())))
+    assert told[:2] == ("ExpiredTokenException", 403)
+
+
+def test_a_deleted_key_is_soon_refused(api: ApiProcess, data_dir: Path) -> None:
+    brief = make_key(data_dir, "--expires-in-days", "1")
+    listing(api, brief)()
+    assert brief[0] in everloop(data_dir, "keys", "list")
+    assert brief[1] not in everloop(data_dir, "keys", "list")
+    everloop(data_dir, "keys", "delete", brief[0])
+    assert brief[0] not in everloop(data_dir, "keys", "list")
+    deadline = datetime.now(UTC) + timedelta(seconds=15)
+    while True:
+        try:
+            listing(api, brief)()
+        except ClientError as error:
+            assert "UnrecognizedClientException" in str(error)
+            return
+        assert datetime.now(UTC) < deadline
+
+
+def test_the_command_signs_with_the_key_of_its_environment(
+    api: ApiProcess, data_dir: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key[1])
+    shown = everloop(data_dir, "list", "--json", "--endpoint-url", api.url)
+    assert '"harnesses"' in shown
+
+
+def test_loopback_verifies_when_told_to(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    running = start_api(tmp_path, EVERLOOP_SIGNATURES="verified")
+    assert call(running.port, "GET", "/harnesses").status == 403
+    assert listing(running, key)()["harnesses"] == []
+    _, _, err = running.stop()
+    assert "any signature is accepted" not in err
+
+
+def test_development_says_that_it_accepts_any_signature(tmp_path: Path) -> None:
+    running = start_api(tmp_path)
+    assert listing(running, ("any", "any"))()["harnesses"] == []
+    _, _, err = running.stop()
+    assert "any signature is accepted: the API serves this machine only" in err
