@@ -64,7 +64,8 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
         client = await Client.connect(
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
-        yield Context(settings, store, Sessions(client, grace_s=settings.grace_s))
+        sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
+        yield Context(settings, store, sessions)
     finally:
         await store.close()
 
