@@ -69,7 +69,7 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
         client = await Client.connect(
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
-        sessions = Sessions(client, grace_s=settings.grace_s)
+        sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
         yield Context(settings, store, sessions, ring, make_gate(store, settings))
     finally:
         await store.close()
@@ -101,7 +101,10 @@ def listen(settings: Settings) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         settings.api_host, settings.api_port, type=socket.SOCK_STREAM
     )[0]
-    return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    # asyncio does this only for sockets of its own; without it a frame of a stream can wait 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ are, for `failures` to judge by name and status.
 """
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
@@ -35,9 +34,6 @@ Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-#: The discard port of this machine, where no model is.
-_NOBODY = "http://127.0.0.1:9"
-
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
 
@@ -53,18 +49,14 @@ _ALWAYS: Json = {
 }
 
 
-async def warm() -> None:
-    """Import LiteLLM in a thread and have the first call over, so that no turn waits for either.
-
-    The call is made in this event loop, because LiteLLM keeps clients that belong to the first one.
-    """
+async def load() -> None:
+    """Import LiteLLM in a thread; a stream does so itself when this was not called."""
     await asyncio.to_thread(_litellm)
-    await _refused_call()
 
 
 async def close() -> None:
     """Close the connections that LiteLLM keeps open, if it was ever imported."""
-    if _imported():
+    if is_loaded():
         await _litellm().close_litellm_async_clients()
 
 
@@ -88,7 +80,7 @@ async def stream(
         ModelFailed: the provider refused without telling why.
         Exception: whatever else LiteLLM or the transport raises.
     """
-    litellm = _litellm() if _imported() else await asyncio.to_thread(_litellm)
+    litellm = _litellm() if is_loaded() else await asyncio.to_thread(_litellm)
     offered: Json = {"tools": list(tools)} if tools else {}
     response: Any = await litellm.acompletion(
         model=target.model, messages=list(messages), **offered, **target.parameters, **_ALWAYS
@@ -114,19 +106,8 @@ async def stream(
         await response.aclose()
 
 
-async def _refused_call() -> None:
-    """LiteLLM imports half of itself during the first call; nobody listens at this address."""
-    with contextlib.suppress(Exception):
-        await _litellm().acompletion(
-            model="openai/none",
-            messages=[{"role": "user", "content": "none"}],
-            api_base=_NOBODY,
-            api_key="none",
-            **_ALWAYS,
-        )
-
-
-def _imported() -> bool:
+def is_loaded() -> bool:
+    """Whether LiteLLM has been imported."""
     return _litellm.cache_info().currsize > 0
 
 
