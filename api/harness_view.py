@@ -26,6 +26,11 @@ def show_summary(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
     }
 
 
+def show_version(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
+    """`HarnessVersionSummary`: its times are those of the version, which never changes."""
+    return {**show_summary(record, settings), "createdAt": record.updated_at}
+
+
 def show_harness(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
     """`Harness`: the summary and everything that its version fixes."""
     config = record.config

@@ -80,6 +80,8 @@ client_token = sa.Table(
     sa.Column("params_digest", sa.String, nullable=False),
     sa.Column("harness_id", sa.String, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
+    #: The version that the operation made, if it made one after the first.
+    sa.Column("version", sa.Integer),
 )
 
 run_config = sa.Table(

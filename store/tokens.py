@@ -15,6 +15,19 @@ from store.tables import client_token
 
 
 @dataclass(frozen=True)
+class Used:
+    """What a token was used for.
+
+    Attributes:
+        harness_id: the harness.
+        version: the version that was made; None when the operation made none or the first one.
+    """
+
+    harness_id: str
+    version: int | None
+
+
+@dataclass(frozen=True)
 class ClientToken:
     """A request's token, if it has one, and a digest of what the request asks for."""
 
@@ -23,11 +36,11 @@ class ClientToken:
     token: str | None
     params_digest: str
 
-    def use(self, connection: Connection, harness_id: str) -> str | None:
+    def use(self, connection: Connection, harness_id: str) -> Used | None:
         """Claim the token for a harness, in the transaction that does the work.
 
         Returns:
-            The harness that it was used for before; None when this is the first use.
+            What it was used for before; None when this is the first use.
 
         Raises:
             ServiceError: ValidationException with reason IdempotentParameterMismatchException.
@@ -45,11 +58,9 @@ class ClientToken:
         if insert_or_ignore(connection, client_token, row):
             return None
         earlier = connection.execute(
-            sa.select(client_token.c.params_digest, client_token.c.harness_id).where(
-                client_token.c.account == self.account,
-                client_token.c.operation == self.operation,
-                client_token.c.token == self.token,
-            )
+            sa.select(
+                client_token.c.params_digest, client_token.c.harness_id, client_token.c.version
+            ).where(*self._key())
         ).one()
         if earlier.params_digest != self.params_digest:
             raise invalid(
@@ -57,4 +68,16 @@ class ClientToken:
                 "was used before with other parameters; use a new token",
                 reason=Reason.IDEMPOTENT_PARAMETER_MISMATCH,
             )
-        return earlier.harness_id
+        return Used(earlier.harness_id, earlier.version)
+
+    def remember(self, connection: Connection, *, version: int) -> None:
+        """Note what the work made, in its transaction, for repetitions to show."""
+        if self.token is not None:
+            connection.execute(sa.update(client_token).where(*self._key()).values(version=version))
+
+    def _key(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            client_token.c.account == self.account,
+            client_token.c.operation == self.operation,
+            client_token.c.token == self.token,
+        )

@@ -36,6 +36,10 @@ async def use_everything(store: Store) -> None:
     await store.harnesses.create(ACCOUNT, "other", CONFIG, client_token=None, params_digest="d")
     _, after = await store.harnesses.list(ACCOUNT, limit=1, after=None)
     await store.harnesses.list(ACCOUNT, limit=1, after=after)
+    await store.harnesses.update(
+        ACCOUNT, record.harness_id, lambda config: config, client_token="t", params_digest="d"
+    )
+    await store.harnesses.versions(ACCOUNT, record.harness_id, limit=1, after=None)
     play = await Play.begin(store)
     for step in SCRIPT:
         await step(play)
