@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.errors import AwsError, ServiceError
 from contracts.harness import HarnessConfig
 from contracts.records import HarnessRecord
+from store.endpoints import refuse_named
 from store.engine import Database
 from store.harness_rows import (
     DELETING,
@@ -287,8 +288,9 @@ class Harnesses:
             The harness with status DELETING.
 
         Raises:
-            ServiceError: ResourceNotFoundException; ValidationException with reason
-                IdempotentParameterMismatchException when the token was used for something else.
+            ServiceError: ResourceNotFoundException; ConflictException when it has named endpoints;
+                ValidationException with reason IdempotentParameterMismatchException when the token
+                was used for something else.
         """
         token = ClientToken(account, "DeleteHarness", client_token, params_digest)
         key = {"account": account, "harness_id": harness_id}
@@ -296,6 +298,7 @@ class Harnesses:
         def work(connection: Connection) -> HarnessRecord:
             if token.use(connection, harness_id) is None:
                 lock(connection, account, harness_id)
+                refuse_named(connection, account, harness_id)
                 now = datetime.now(UTC)
                 connection.execute(_this(key).values(alive=False, status=DELETING, updated_at=now))
             row = fetch(connection, account, harness_id, None)

@@ -2,6 +2,7 @@
 
 from store.calls import Calls
 from store.configs import Configs
+from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
 from store.harnesses import Harnesses
@@ -17,6 +18,7 @@ class Store:
 
     Attributes:
         harnesses: definitions.
+        endpoints: names that point at their versions.
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
@@ -29,6 +31,7 @@ class Store:
         """Compose the repositories; `open` is how to get a store."""
         self._database = database
         self.harnesses = Harnesses(database)
+        self.endpoints = Endpoints(database)
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)

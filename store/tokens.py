@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contracts.errors import Reason, invalid
+from contracts.records import EndpointRecord
 from store.inserts import insert_or_ignore
 from store.tables import client_token
 
@@ -21,10 +22,12 @@ class Used:
     Attributes:
         harness_id: the harness.
         version: the version that was made; None when the operation made none or the first one.
+        endpoint: what an operation on an endpoint answered.
     """
 
     harness_id: str
     version: int | None
+    endpoint: EndpointRecord | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ class ClientToken:
             return None
         earlier = connection.execute(
             sa.select(
-                client_token.c.params_digest, client_token.c.harness_id, client_token.c.version
+                client_token.c.params_digest,
+                client_token.c.harness_id,
+                client_token.c.version,
+                client_token.c.endpoint,
             ).where(*self._key())
         ).one()
         if earlier.params_digest != self.params_digest:
@@ -68,12 +74,22 @@ class ClientToken:
                 "was used before with other parameters; use a new token",
                 reason=Reason.IDEMPOTENT_PARAMETER_MISMATCH,
             )
-        return Used(earlier.harness_id, earlier.version)
+        return Used(earlier.harness_id, earlier.version, earlier.endpoint)
 
-    def remember(self, connection: Connection, *, version: int) -> None:
+    def remember(
+        self,
+        connection: Connection,
+        *,
+        version: int | None = None,
+        endpoint: EndpointRecord | None = None,
+    ) -> None:
         """Note what the work made, in its transaction, for repetitions to show."""
         if self.token is not None:
-            connection.execute(sa.update(client_token).where(*self._key()).values(version=version))
+            connection.execute(
+                sa.update(client_token)
+                .where(*self._key())
+                .values(version=version, endpoint=endpoint)
+            )
 
     def _key(self) -> tuple[sa.ColumnElement[bool], ...]:
         return (

@@ -1,6 +1,13 @@
 """The operations that are served, by service and name; every other one answers 501."""
 
 from api.context import Handler
+from api.handlers.endpoints import (
+    create_harness_endpoint,
+    delete_harness_endpoint,
+    get_harness_endpoint,
+    list_harness_endpoints,
+    update_harness_endpoint,
+)
 from api.handlers.harnesses import (
     create_harness,
     delete_harness,
@@ -19,5 +26,10 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (CONTROL, "ListHarnessVersions"): list_harness_versions,
     (CONTROL, "UpdateHarness"): update_harness,
     (CONTROL, "DeleteHarness"): delete_harness,
+    (CONTROL, "CreateHarnessEndpoint"): create_harness_endpoint,
+    (CONTROL, "GetHarnessEndpoint"): get_harness_endpoint,
+    (CONTROL, "ListHarnessEndpoints"): list_harness_endpoints,
+    (CONTROL, "UpdateHarnessEndpoint"): update_harness_endpoint,
+    (CONTROL, "DeleteHarnessEndpoint"): delete_harness_endpoint,
     (DATA, "InvokeHarness"): invoke_harness,
 }

@@ -12,7 +12,7 @@ from api.stream import Follower
 from contracts.errors import AwsError, ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import HarnessRecord, InvocationRecord, InvocationState
+from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
 from contracts.settings import Settings
 from contracts.turn import TurnRequest
 
@@ -22,8 +22,6 @@ SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
-#: The endpoint that follows the newest version.
-DEFAULT_ENDPOINT = "DEFAULT"
 DEFAULT_ACTOR = "default"
 
 #: A retry carries other ones, and they do not change what is asked.
@@ -59,14 +57,11 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
 async def _harness(context: Context, call: Call) -> HarnessRecord:
     arn = _own_arn(call.params["harnessArn"], context.settings)
     qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
-    record = await context.store.harnesses.get(arn.account, arn.harness_id)
+    version = None
     if qualifier != DEFAULT_ENDPOINT:
-        raise ServiceError(
-            AwsError.NOT_FOUND,
-            f"Harness {record.harness_id} has no endpoint named {qualifier}; it has "
-            f"{DEFAULT_ENDPOINT}",
-        )
-    return record
+        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
+        version = endpoint.target_version
+    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
 def _own_arn(text: str, settings: Settings) -> HarnessArn:

@@ -40,6 +40,28 @@ async def use_everything(store: Store) -> None:
         ACCOUNT, record.harness_id, lambda config: config, client_token="t", params_digest="d"
     )
     await store.harnesses.versions(ACCOUNT, record.harness_id, limit=1, after=None)
+    await store.endpoints.create(
+        ACCOUNT,
+        record.harness_id,
+        "prod",
+        version="1",
+        description=None,
+        client_token="t",
+        params_digest="d",
+    )
+    await store.endpoints.update(
+        ACCOUNT,
+        record.harness_id,
+        "prod",
+        version=None,
+        description="d",
+        client_token="t",
+        params_digest="d",
+    )
+    await store.endpoints.list(ACCOUNT, record.harness_id, limit=1, after=None)
+    await store.endpoints.delete(
+        ACCOUNT, record.harness_id, "prod", client_token="t", params_digest="d"
+    )
     play = await Play.begin(store)
     for step in SCRIPT:
         await step(play)
