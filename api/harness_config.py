@@ -36,7 +36,7 @@ OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 #: Members that are refused when they hold anything.
-_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact", "tags")
+_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact")
 
 #: Members that UpdateHarness has in a wrapper, `{"optionalValue": X}`.
 _WRAPPED = ("memory", "environmentArtifact", "authorizerConfiguration")

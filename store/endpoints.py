@@ -4,7 +4,7 @@ DEFAULT is no row: it is always there and always at the newest version. The othe
 the lock of their harness, so that none is made while the harness is deleted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from store.harness_rows import (
 )
 from store.paging import check_limit, decode_token, encode_token
 from store.tables import harness_endpoint
+from store.tag_rows import drop_tags, put_tags, resource_name
 from store.tokens import ClientToken
 
 #: AWS's quota for one harness; DEFAULT does not count.
@@ -59,6 +60,7 @@ class Endpoints:
         description: str | None,
         client_token: str | None,
         params_digest: str,
+        tags: Mapping[str, str] | None = None,
     ) -> EndpointRecord:
         """CreateHarnessEndpoint.
 
@@ -70,6 +72,7 @@ class Endpoints:
             description: for people.
             client_token: makes a repetition answer as the first call did.
             params_digest: tells whether a repetition asks for the same.
+            tags: of the endpoint.
 
         Raises:
             ServiceError: ResourceNotFoundException for the harness or the version;
@@ -107,6 +110,7 @@ class Endpoints:
                 "updated_at": now,
             }
             connection.execute(sa.insert(harness_endpoint), row)
+            put_tags(connection, account, resource_name(harness_id, name), tags or {})
             made = _get(connection, account, harness_id, name)
             token.remember(connection, endpoint=made)
             return made
@@ -238,10 +242,20 @@ class Endpoints:
             _refuse_default(name)
             gone = _get(connection, account, harness_id, name, status=DELETING)
             connection.execute(sa.delete(harness_endpoint).where(*_key(account, harness_id, name)))
+            drop_tags(connection, account, [resource_name(harness_id, name)])
             token.remember(connection, endpoint=gone)
             return gone
 
         return await self._database.write(work)
+
+
+def require(connection: Connection, account: str, harness_id: str, name: str) -> None:
+    """Check that an endpoint of a living harness is there.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    _get(connection, account, harness_id, name)
 
 
 def refuse_named(connection: Connection, account: str, harness_id: str) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from contracts.errors import AwsError, ServiceError
 from contracts.harness import HarnessConfig
-from contracts.records import HarnessRecord
+from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
 from store.endpoints import refuse_named
 from store.engine import Database
 from store.harness_rows import (
@@ -30,6 +30,7 @@ from store.harness_rows import (
 from store.inserts import insert_or_ignore
 from store.paging import bad_token, check_limit, decode_token, encode_token
 from store.tables import harness, harness_version
+from store.tag_rows import drop_tags, put_tags, resource_name
 from store.tokens import ClientToken
 
 #: AWS's quota for one account and Region.
@@ -90,6 +91,7 @@ class Harnesses:
         *,
         client_token: str | None,
         params_digest: str,
+        tags: Mapping[str, str] | None = None,
     ) -> HarnessRecord:
         """CreateHarness: version 1 under a new id, READY at once.
 
@@ -99,6 +101,7 @@ class Harnesses:
             config: what version 1 fixes.
             client_token: makes a repetition answer as the first call did.
             params_digest: tells whether a repetition asks for the same.
+            tags: of the harness; its DEFAULT endpoint gets them too.
 
         Raises:
             ServiceError: ConflictException when the name is taken; ServiceQuotaExceededException
@@ -133,6 +136,8 @@ class Harnesses:
                 sa.insert(harness_version),
                 {**key, "version": _FIRST_VERSION, "created_at": now, "config": config},
             )
+            for resource in _tagged(harness_id):
+                put_tags(connection, account, resource, tags or {})
             return record(fetch(connection, account, harness_id, _FIRST_VERSION))
 
         return await self._database.write(work)
@@ -299,6 +304,7 @@ class Harnesses:
             if token.use(connection, harness_id) is None:
                 lock(connection, account, harness_id)
                 refuse_named(connection, account, harness_id)
+                drop_tags(connection, account, _tagged(harness_id))
                 now = datetime.now(UTC)
                 connection.execute(_this(key).values(alive=False, status=DELETING, updated_at=now))
             row = fetch(connection, account, harness_id, None)
@@ -311,6 +317,11 @@ def _this(key: dict[str, str]) -> sa.Update:
     return sa.update(harness).where(
         harness.c.account == key["account"], harness.c.harness_id == key["harness_id"]
     )
+
+
+def _tagged(harness_id: str) -> Sequence[str]:
+    """What of a harness without named endpoints has tags."""
+    return resource_name(harness_id), resource_name(harness_id, DEFAULT_ENDPOINT)
 
 
 def _check_count(connection: Connection, account: str) -> None:

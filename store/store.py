@@ -9,6 +9,7 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.tags import Tags
 from store.transcript import Transcript
 from store.turns import Turns
 
@@ -19,6 +20,7 @@ class Store:
     Attributes:
         harnesses: definitions.
         endpoints: names that point at their versions.
+        tags: of both.
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
@@ -32,6 +34,7 @@ class Store:
         self._database = database
         self.harnesses = Harnesses(database)
         self.endpoints = Endpoints(database)
+        self.tags = Tags(database)
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)

@@ -104,6 +104,16 @@ client_token = sa.Table(
     sa.Column("endpoint", Document(EndpointRecord)),
 )
 
+tag = sa.Table(
+    "tag",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    #: The last part of the resource's ARN.
+    sa.Column("resource", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
 run_config = sa.Table(
     "run_config",
     metadata,

@@ -17,6 +17,7 @@ from api.handlers.harnesses import (
     update_harness,
 )
 from api.handlers.invoke import invoke_harness
+from api.handlers.tags import list_tags_for_resource, tag_resource, untag_resource
 from api.model import CONTROL, DATA
 
 HANDLERS: dict[tuple[str, str], Handler] = {
@@ -31,5 +32,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (CONTROL, "ListHarnessEndpoints"): list_harness_endpoints,
     (CONTROL, "UpdateHarnessEndpoint"): update_harness_endpoint,
     (CONTROL, "DeleteHarnessEndpoint"): delete_harness_endpoint,
+    (CONTROL, "TagResource"): tag_resource,
+    (CONTROL, "UntagResource"): untag_resource,
+    (CONTROL, "ListTagsForResource"): list_tags_for_resource,
     (DATA, "InvokeHarness"): invoke_harness,
 }

@@ -7,11 +7,14 @@ from api.context import Call, Context
 from api.digest import request_digest
 from api.handlers.harnesses import DEFAULT_PAGE
 from api.harness_view import show_endpoint
+from api.tags import check_tags
 
 
 async def create_harness_endpoint(context: Context, call: Call) -> Mapping[str, Any]:
     """`CreateHarnessEndpoint`: READY at once; without `targetVersion` at the newest version."""
     params = call.params
+    tags = params.get("tags", {})
+    check_tags(tags)
     made = await context.store.endpoints.create(
         context.settings.account,
         params["harnessId"],
@@ -20,6 +23,7 @@ async def create_harness_endpoint(context: Context, call: Call) -> Mapping[str, 
         description=params.get("description"),
         client_token=params.get("clientToken"),
         params_digest=request_digest(params, without=("clientToken",)),
+        tags=tags,
     )
     return {"endpoint": show_endpoint(made, context.settings)}
 

@@ -8,6 +8,7 @@ from api.context import Call, Context
 from api.digest import request_digest
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
+from api.tags import check_tags
 
 #: AWS documents no default for `maxResults`; its greatest value is 100.
 DEFAULT_PAGE = 50
@@ -15,12 +16,15 @@ DEFAULT_PAGE = 50
 
 async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`CreateHarness`: version 1, READY at once."""
+    tags = call.params.get("tags", {})
+    check_tags(tags)
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
         read_config(call.params),
         client_token=call.params.get("clientToken"),
         params_digest=request_digest(call.params, without=("clientToken",)),
+        tags=tags,
     )
     return {"harness": show_harness(record, context.settings)}
 

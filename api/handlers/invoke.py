@@ -8,12 +8,12 @@ from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
 from api.messages import read_messages
+from api.own_arn import check_own
 from api.stream import Follower
-from contracts.errors import AwsError, ServiceError, invalid
+from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
-from contracts.settings import Settings
 from contracts.turn import TurnRequest
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
@@ -55,28 +55,14 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
 
 
 async def _harness(context: Context, call: Call) -> HarnessRecord:
-    arn = _own_arn(call.params["harnessArn"], context.settings)
+    arn = HarnessArn.parse(call.params["harnessArn"])
+    check_own(arn, context.settings)
     qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
     version = None
     if qualifier != DEFAULT_ENDPOINT:
         endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
         version = endpoint.target_version
     return await context.store.harnesses.get(arn.account, arn.harness_id, version)
-
-
-def _own_arn(text: str, settings: Settings) -> HarnessArn:
-    arn = HarnessArn.parse(text)
-    if arn.account != settings.account:
-        raise ServiceError(
-            AwsError.ACCESS_DENIED,
-            f"{text} belongs to account {arn.account}; this Everloop serves {settings.account}",
-        )
-    if arn.region != settings.region:
-        raise ServiceError(
-            AwsError.NOT_FOUND,
-            f"{text} is in region {arn.region}; this Everloop serves {settings.region}",
-        )
-    return arn
 
 
 async def _admit(

@@ -59,6 +59,9 @@ async def use_everything(store: Store) -> None:
         params_digest="d",
     )
     await store.endpoints.list(ACCOUNT, record.harness_id, limit=1, after=None)
+    await store.tags.put(ACCOUNT, record.harness_id, "prod", {"a": "b"})
+    await store.tags.list(ACCOUNT, record.harness_id, "prod")
+    await store.tags.remove(ACCOUNT, record.harness_id, "prod", ["a"])
     await store.endpoints.delete(
         ACCOUNT, record.harness_id, "prod", client_token="t", params_digest="d"
     )

@@ -1,4 +1,4 @@
-"""Versions after the first, and endpoints."""
+"""Versions after the first, endpoints, tags."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
-    """Let a token remember what it made; create the table of endpoints."""
+    """Let a token remember what it made; create the tables of endpoints and tags."""
     op.add_column("client_token", sa.Column("version", sa.Integer(), nullable=True))
     op.add_column("client_token", sa.Column("endpoint", _JSON, nullable=True))
     op.create_table(
@@ -29,4 +29,12 @@ def upgrade() -> None:
             name="fk_harness_endpoint_account_harness_id_version",
         ),
         sa.PrimaryKeyConstraint("account", "harness_id", "name", name="pk_harness_endpoint"),
+    )
+    op.create_table(
+        "tag",
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("resource", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "resource", "key", name="pk_tag"),
     )
