@@ -1,4 +1,4 @@
-"""A harness's definition: `CreateHarness` and `InvokeHarness` members to `contracts.harness`.
+"""A harness's definition: members of create, update and invoke requests to `contracts.harness`.
 
 Members that are not served yet are refused by name, never dropped: a harness that silently lacked
 its memory or its VPC would be worse than none.
@@ -36,7 +36,10 @@ OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 #: Members that are refused when they hold anything.
-_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact", "tags")
+_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact")
+
+#: Members that UpdateHarness has in a wrapper, `{"optionalValue": X}`.
+_WRAPPED = ("memory", "environmentArtifact", "authorizerConfiguration")
 
 _LIMITS = {
     "maxIterations": MAX_ITERATIONS,
@@ -60,6 +63,42 @@ def read_config(params: dict[str, Any]) -> HarnessConfig:
     members["environment"] = _environment(params, faults)
     faults.raise_if_any()
     return HarnessConfig(**members)
+
+
+def read_update(config: HarnessConfig, params: dict[str, Any]) -> HarnessConfig:
+    """The configuration that an UpdateHarness request makes of a harness's newest one.
+
+    A member that is absent keeps what it is; a list, a map or a union that is there replaces the
+    whole. The parts of `environment` are kept or replaced each by itself. A wrapper without a value
+    clears its member: boto3 refuses to send null and sends `{}` instead.
+
+    Raises:
+        ServiceError: ValidationException naming every member that is wrong or not served.
+    """
+    faults = Faults()
+    given = _unwrapped(params)
+    _refuse_unserved(given, faults)
+    members = _overridable(given, faults)
+    if "executionRoleArn" in given:
+        members["execution_role_arn"] = given["executionRoleArn"]
+    if "truncation" in given:
+        members["truncation"] = _truncation(given["truncation"], faults)
+    members["environment"] = _environment(given, faults, config.environment)
+    faults.raise_if_any()
+    return config.model_copy(update=members)
+
+
+def _unwrapped(params: dict[str, Any]) -> dict[str, Any]:
+    """An update's members as CreateHarness has them; what is to be cleared is absent.
+
+    No configuration holds anything yet that a wrapper could clear.
+    """
+    given = {name: value for name, value in params.items() if name not in _WRAPPED}
+    for name in _WRAPPED:
+        value = _part(params, name).get("optionalValue")
+        if value is not None:
+            given[name] = value
+    return given
 
 
 def read_overrides(params: dict[str, Any]) -> Overrides:
@@ -119,27 +158,32 @@ def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:
     return Truncation.model_validate(wire)
 
 
-def _environment(params: dict[str, Any], faults: Faults) -> Environment:
+def _environment(
+    params: dict[str, Any], faults: Faults, current: Environment | None = None
+) -> Environment:
+    current = current or Environment()
     wire = _part(_part(params, "environment"), "agentCoreRuntimeEnvironment")
     base = "environment.agentCoreRuntimeEnvironment"
     network = _part(wire, "networkConfiguration")
     if network.get("networkMode", "PUBLIC") != "PUBLIC" or "networkModeConfig" in network:
         faults.add(f"{base}.networkConfiguration", "only networkMode PUBLIC is served")
-    filesystems: list[dict[str, Any]] = wire.get("filesystemConfigurations", [])
-    mount = _session_mount(filesystems, f"{base}.filesystemConfigurations", faults)
-    return Environment(
-        lifecycle=_lifecycle(_part(wire, "lifecycleConfiguration"), base, faults),
-        session_mount=mount or DEFAULT_SESSION_MOUNT,
-        session_storage=mount is not None,
-        variables=_variables(_part(params, "environmentVariables"), faults),
-    )
+    lifecycle = _part(wire, "lifecycleConfiguration")
+    changes: dict[str, Any] = {"lifecycle": _lifecycle(lifecycle, base, faults, current.lifecycle)}
+    filesystems: list[dict[str, Any]] | None = wire.get("filesystemConfigurations")
+    if filesystems is not None:
+        mount = _session_mount(filesystems, f"{base}.filesystemConfigurations", faults)
+        changes["session_mount"] = mount or DEFAULT_SESSION_MOUNT
+        changes["session_storage"] = mount is not None
+    if "environmentVariables" in params:
+        changes["variables"] = _variables(params["environmentVariables"], faults)
+    return current.model_copy(update=changes)
 
 
-def _lifecycle(wire: dict[str, int], base: str, faults: Faults) -> Lifecycle:
+def _lifecycle(wire: dict[str, int], base: str, faults: Faults, current: Lifecycle) -> Lifecycle:
     path = f"{base}.lifecycleConfiguration"
     for name, value in wire.items():
         _check_between(value, *LIFECYCLE_BOUNDS_S, f"{path}.{name}", faults)
-    lifecycle = Lifecycle.model_validate(wire)
+    lifecycle = Lifecycle.model_validate({**current.model_dump(by_alias=True), **wire})
     if lifecycle.idle_runtime_session_timeout > lifecycle.max_lifetime:
         if "idleRuntimeSessionTimeout" not in wire:
             return Lifecycle(

@@ -4,7 +4,7 @@ from typing import Any
 
 from contracts.harness import Environment, HarnessConfig
 from contracts.ids import HarnessArn
-from contracts.records import HarnessRecord
+from contracts.records import EndpointRecord, HarnessRecord
 from contracts.settings import Settings
 
 
@@ -23,6 +23,28 @@ def show_summary(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
         "createdAt": record.created_at,
         "updatedAt": record.updated_at,
         "harnessVersion": record.version,
+    }
+
+
+def show_version(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
+    """`HarnessVersionSummary`: its times are those of the version, which never changes."""
+    return {**show_summary(record, settings), "createdAt": record.updated_at}
+
+
+def show_endpoint(endpoint: EndpointRecord, settings: Settings) -> dict[str, Any]:
+    """`HarnessEndpoint`: it serves a version as soon as it points at it."""
+    arn = HarnessArn(settings.region, endpoint.account, endpoint.harness_id)
+    return {
+        "harnessId": endpoint.harness_id,
+        "harnessName": endpoint.harness_name,
+        "endpointName": endpoint.name,
+        "arn": f"{arn}/harness-endpoint/{endpoint.name}",
+        "status": endpoint.status,
+        "createdAt": endpoint.created_at,
+        "updatedAt": endpoint.updated_at,
+        "liveVersion": endpoint.target_version,
+        "targetVersion": endpoint.target_version,
+        "description": endpoint.description,
     }
 
 

@@ -11,6 +11,10 @@ HARNESS_ARN = re.compile(
     r":harness/(?P<harness_id>[a-zA-Z][a-zA-Z0-9_]{0,39}-[a-zA-Z0-9]{10})"
 )
 
+HARNESS_ENDPOINT_ARN = re.compile(
+    r"(?P<harness>arn:[^/]+/[^/]+)/harness-endpoint/(?P<endpoint>[a-zA-Z][a-zA-Z0-9_]{0,47})"
+)
+
 #: The idempotency key of an invocation: what `x-everloop-invocation-id` may hold.
 INVOCATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

@@ -39,6 +39,37 @@ class HarnessRecord:
     config: HarnessConfig
 
 
+#: The endpoint that every harness has and that follows its newest version.
+DEFAULT_ENDPOINT = "DEFAULT"
+
+
+@dataclass(frozen=True)
+class EndpointRecord:
+    """An endpoint of a harness.
+
+    Attributes:
+        account: the twelve-digit account that owns it.
+        harness_id: the harness that it belongs to.
+        harness_name: that harness's name.
+        name: what callers give as `qualifier`.
+        status: `HarnessEndpointStatus` of the control plane.
+        target_version: the version that it points at and serves.
+        description: for people.
+        created_at: UTC.
+        updated_at: when it was last changed, UTC.
+    """
+
+    account: str
+    harness_id: str
+    harness_name: str
+    name: str
+    status: str
+    target_version: str
+    description: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
 class InvocationState(StrEnum):
     """The life of an invocation."""
 

@@ -1,52 +1,56 @@
-"""Harness definitions: immutable versions under a name, created and deleted once per token."""
+"""Harness definitions: immutable versions under a name, each change made once per token."""
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from contracts.errors import AwsError, ServiceError, invalid
+from contracts.errors import AwsError, ServiceError
 from contracts.harness import HarnessConfig
-from contracts.records import HarnessRecord
+from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
+from store.endpoints import refuse_named
 from store.engine import Database
+from store.harness_rows import (
+    DELETING,
+    JOINED,
+    READY,
+    fetch,
+    find,
+    lock,
+    missing,
+    missing_version,
+    record,
+    version_number,
+)
 from store.inserts import insert_or_ignore
-from store.paging import decode_token, encode_token
+from store.paging import bad_token, check_limit, decode_token, encode_token
 from store.tables import harness, harness_version
+from store.tag_rows import drop_tags, put_tags, resource_name
 from store.tokens import ClientToken
 
-READY = "READY"
-DELETING = "DELETING"
-
-#: `maxResults` of AWS's list operations goes to 100.
-MAX_PAGE = 100
+#: AWS's quota for one account and Region.
+MAX_HARNESSES = 1000
+#: AWS's quota for one harness.
+MAX_VERSIONS = 1000
 #: AWS ends a harness id with ten alphanumerics.
 _SUFFIX_LENGTH = 10
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _FIRST_VERSION = 1
+#: The advisory lock under which a PostgreSQL account's harnesses are counted.
+_COUNT_LOCK = 0x68617273
 
-_JOINED = sa.select(
-    harness,
-    harness_version.c.version.label("shown_version"),
-    harness_version.c.created_at.label("versioned_at"),
-    harness_version.c.config,
-).join_from(
-    harness,
-    harness_version,
-    (harness_version.c.account == harness.c.account)
-    & (harness_version.c.harness_id == harness.c.harness_id),
-)
-_ONE = _JOINED.where(
-    harness.c.account == sa.bindparam("account"),
-    harness.c.harness_id == sa.bindparam("harness_id"),
-    harness_version.c.version
-    == sa.func.coalesce(sa.bindparam("version", type_=sa.Integer), harness.c.version),
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(harness)
+    .where(harness.c.account == sa.bindparam("account"), harness.c.alive)
 )
 _FIRST_PAGE = (
-    _JOINED.where(
+    JOINED.where(
         harness.c.account == sa.bindparam("account"),
         harness.c.alive,
         harness_version.c.version == harness.c.version,
@@ -59,6 +63,16 @@ _NEXT_PAGE = _FIRST_PAGE.where(
     > sa.tuple_(
         sa.bindparam("created_at", type_=harness.c.created_at.type), sa.bindparam("harness_id")
     )
+)
+_VERSIONS = (
+    JOINED.where(
+        harness.c.account == sa.bindparam("account"),
+        harness.c.harness_id == sa.bindparam("harness_id"),
+        harness.c.alive,
+        harness_version.c.version < sa.bindparam("before", type_=sa.Integer),
+    )
+    .order_by(harness_version.c.version.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 
 
@@ -77,6 +91,7 @@ class Harnesses:
         *,
         client_token: str | None,
         params_digest: str,
+        tags: Mapping[str, str] | None = None,
     ) -> HarnessRecord:
         """CreateHarness: version 1 under a new id, READY at once.
 
@@ -86,9 +101,11 @@ class Harnesses:
             config: what version 1 fixes.
             client_token: makes a repetition answer as the first call did.
             params_digest: tells whether a repetition asks for the same.
+            tags: of the harness; its DEFAULT endpoint gets them too.
 
         Raises:
-            ServiceError: ConflictException when the name is taken; ValidationException with reason
+            ServiceError: ConflictException when the name is taken; ServiceQuotaExceededException
+                when the account has `MAX_HARNESSES`; ValidationException with reason
                 IdempotentParameterMismatchException when the token was used for something else.
         """
         suffix = "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_SUFFIX_LENGTH))
@@ -98,7 +115,7 @@ class Harnesses:
         def work(connection: Connection) -> HarnessRecord:
             earlier = token.use(connection, harness_id)
             if earlier is not None:
-                return _as_created(connection, account, earlier)
+                return _answered(connection, account, earlier.harness_id, _FIRST_VERSION)
             now = datetime.now(UTC)
             key = {"account": account, "harness_id": harness_id}
             row = {
@@ -114,11 +131,14 @@ class Harnesses:
                 raise ServiceError(
                     AwsError.CONFLICT, f"A harness named {name} already exists in this account."
                 )
+            _check_count(connection, account)
             connection.execute(
                 sa.insert(harness_version),
                 {**key, "version": _FIRST_VERSION, "created_at": now, "config": config},
             )
-            return _record(_fetch(connection, account, harness_id, _FIRST_VERSION))
+            for resource in _tagged(harness_id):
+                put_tags(connection, account, resource, tags or {})
+            return record(fetch(connection, account, harness_id, _FIRST_VERSION))
 
         return await self._database.write(work)
 
@@ -128,19 +148,17 @@ class Harnesses:
         Raises:
             ServiceError: ResourceNotFoundException naming what is missing.
         """
-        if version is not None and not (version.isascii() and version.isdecimal()):
-            raise _missing_version(harness_id, version)
-        number = None if version is None else int(version)
+        number = None if version is None else version_number(harness_id, version)
 
         def work(connection: Connection) -> HarnessRecord:
-            row = _find(connection, account, harness_id, number)
+            row = find(connection, account, harness_id, number)
             if row is not None and row.alive:
-                return _record(row)
+                return record(row)
             if version is not None:
-                newest = _find(connection, account, harness_id, None)
+                newest = find(connection, account, harness_id, None)
                 if newest is not None and newest.alive:
-                    raise _missing_version(harness_id, version)
-            raise _missing(harness_id)
+                    raise missing_version(harness_id, version)
+            raise missing(harness_id)
 
         return await self._database.read(work)
 
@@ -151,7 +169,7 @@ class Harnesses:
 
         Args:
             account: the owner.
-            limit: harnesses on the page, 1 to `MAX_PAGE`.
+            limit: harnesses on the page, 1 to `store.paging.MAX_PAGE`.
             after: the token that the page before returned.
 
         Returns:
@@ -161,8 +179,7 @@ class Harnesses:
         Raises:
             ServiceError: ValidationException for a bad limit or token.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise invalid("maxResults", f"must be from 1 to {MAX_PAGE}, not {limit}")
+        check_limit(limit)
         parameters: dict[str, Any] = {"account": account, "limit": limit + 1}
         statement = _FIRST_PAGE
         if after is not None:
@@ -174,9 +191,92 @@ class Harnesses:
             return connection.execute(statement, parameters).all()
 
         rows = await self._database.read(work)
-        page = [_record(row) for row in rows[:limit]]
+        page = [record(row) for row in rows[:limit]]
         more = len(rows) > limit
         return page, encode_token(page[-1].created_at, page[-1].harness_id) if more else None
+
+    async def versions(
+        self, account: str, harness_id: str, *, limit: int, after: str | None
+    ) -> tuple[Sequence[HarnessRecord], str | None]:
+        """ListHarnessVersions: a page of a harness's versions, newest first.
+
+        Args:
+            account: the owner.
+            harness_id: which.
+            limit: versions on the page, 1 to `store.paging.MAX_PAGE`.
+            after: the token that the page before returned.
+
+        Returns:
+            The page, and the token of the next one if there is one. A version made meanwhile stands
+            before the first page and moves no other.
+
+        Raises:
+            ServiceError: ResourceNotFoundException; ValidationException for a bad limit or token.
+        """
+        check_limit(limit)
+        before = MAX_VERSIONS + 1 if after is None else _version_place(after)
+        key = {"account": account, "harness_id": harness_id}
+
+        def work(connection: Connection) -> Sequence[Row[Any]]:
+            newest = find(connection, account, harness_id, None)
+            if newest is None or not newest.alive:
+                raise missing(harness_id)
+            wanted = {**key, "before": before, "limit": limit + 1}
+            return connection.execute(_VERSIONS, wanted).all()
+
+        rows = await self._database.read(work)
+        page = [record(row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return page, encode_token(page[-1].updated_at, page[-1].version) if more else None
+
+    async def update(
+        self,
+        account: str,
+        harness_id: str,
+        change: Callable[[HarnessConfig], HarnessConfig],
+        *,
+        client_token: str | None,
+        params_digest: str,
+    ) -> HarnessRecord:
+        """UpdateHarness: a new version with the full configuration; older ones stay as they are.
+
+        Args:
+            account: the owner.
+            harness_id: which.
+            change: makes the new configuration of the newest one, which nobody else changes
+                meanwhile. When it raises, nothing has happened.
+            client_token: makes a repetition answer as the first call did.
+            params_digest: tells whether a repetition asks for the same.
+
+        Raises:
+            ServiceError: ResourceNotFoundException; ServiceQuotaExceededException when the harness
+                has `MAX_VERSIONS`; ValidationException with reason
+                IdempotentParameterMismatchException when the token was used for something else.
+        """
+        token = ClientToken(account, "UpdateHarness", client_token, params_digest)
+        key = {"account": account, "harness_id": harness_id}
+
+        def work(connection: Connection) -> HarnessRecord:
+            earlier = token.use(connection, harness_id)
+            if earlier is not None:
+                return _answered(connection, account, earlier.harness_id, earlier.version)
+            newest = lock(connection, account, harness_id).version
+            if newest >= MAX_VERSIONS:
+                raise ServiceError(
+                    AwsError.QUOTA,
+                    f"Harness {harness_id} has {MAX_VERSIONS} versions, the most that is allowed.",
+                )
+            config = change(fetch(connection, account, harness_id, newest).config)
+            now = datetime.now(UTC)
+            connection.execute(
+                sa.insert(harness_version),
+                {**key, "version": newest + 1, "created_at": now, "config": config},
+            )
+            connection.execute(_this(key).values(version=newest + 1, updated_at=now))
+            token.remember(connection, version=newest + 1)
+            return record(fetch(connection, account, harness_id, newest + 1))
+
+        return await self._database.write(work)
 
     async def delete(
         self, account: str, harness_id: str, *, client_token: str | None, params_digest: str
@@ -193,77 +293,60 @@ class Harnesses:
             The harness with status DELETING.
 
         Raises:
-            ServiceError: ResourceNotFoundException; ValidationException with reason
-                IdempotentParameterMismatchException when the token was used for something else.
+            ServiceError: ResourceNotFoundException; ConflictException when it has named endpoints;
+                ValidationException with reason IdempotentParameterMismatchException when the token
+                was used for something else.
         """
         token = ClientToken(account, "DeleteHarness", client_token, params_digest)
+        key = {"account": account, "harness_id": harness_id}
 
         def work(connection: Connection) -> HarnessRecord:
-            earlier = token.use(connection, harness_id)
-            if earlier is None:
-                _bury(connection, account, harness_id)
-            return _record(_fetch(connection, account, earlier or harness_id, None))
+            if token.use(connection, harness_id) is None:
+                lock(connection, account, harness_id)
+                refuse_named(connection, account, harness_id)
+                drop_tags(connection, account, _tagged(harness_id))
+                now = datetime.now(UTC)
+                connection.execute(_this(key).values(alive=False, status=DELETING, updated_at=now))
+            row = fetch(connection, account, harness_id, None)
+            return replace(record(row), updated_at=row.updated_at)
 
         return await self._database.write(work)
 
 
-def _bury(connection: Connection, account: str, harness_id: str) -> None:
-    buried = connection.execute(
-        sa.update(harness)
-        .where(harness.c.account == account, harness.c.harness_id == harness_id, harness.c.alive)
-        .values(alive=False, status=DELETING, updated_at=datetime.now(UTC))
+def _this(key: dict[str, str]) -> sa.Update:
+    return sa.update(harness).where(
+        harness.c.account == key["account"], harness.c.harness_id == key["harness_id"]
     )
-    if buried.rowcount == 0:
-        raise _missing(harness_id)
 
 
-def _find(
+def _tagged(harness_id: str) -> Sequence[str]:
+    """What of a harness without named endpoints has tags."""
+    return resource_name(harness_id), resource_name(harness_id, DEFAULT_ENDPOINT)
+
+
+def _check_count(connection: Connection, account: str) -> None:
+    """Refuse the harness that was just inserted when it is one too many."""
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer at a time; here two could count at once and both find room.
+        connection.execute(
+            sa.select(sa.func.pg_advisory_xact_lock(_COUNT_LOCK, sa.func.hashtext(account)))
+        )
+    if connection.execute(_COUNT, {"account": account}).scalar_one() > MAX_HARNESSES:
+        raise ServiceError(
+            AwsError.QUOTA,
+            f"Account {account} has {MAX_HARNESSES} harnesses, the most that is allowed.",
+        )
+
+
+def _answered(
     connection: Connection, account: str, harness_id: str, version: int | None
-) -> Row[Any] | None:
-    key = {"account": account, "harness_id": harness_id, "version": version}
-    return connection.execute(_ONE, key).first()
+) -> HarnessRecord:
+    """What making a version answered, whatever has become of the harness since."""
+    return replace(record(fetch(connection, account, harness_id, version)), status=READY)
 
 
-def _fetch(connection: Connection, account: str, harness_id: str, version: int | None) -> Row[Any]:
-    row = _find(connection, account, harness_id, version)
-    if row is None:
-        raise _missing(harness_id)
-    return row
-
-
-def _record(row: Row[Any]) -> HarnessRecord:
-    return HarnessRecord(
-        account=row.account,
-        harness_id=row.harness_id,
-        name=row.name,
-        status=row.status,
-        version=str(row.shown_version),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        config=row.config,
-    )
-
-
-def _as_created(connection: Connection, account: str, harness_id: str) -> HarnessRecord:
-    """What CreateHarness answered, whatever has become of the harness since."""
-    row = _fetch(connection, account, harness_id, _FIRST_VERSION)
-    return HarnessRecord(
-        account=account,
-        harness_id=harness_id,
-        name=row.name,
-        status=READY,
-        version=str(_FIRST_VERSION),
-        created_at=row.created_at,
-        updated_at=row.created_at,
-        config=row.config,
-    )
-
-
-def _missing(harness_id: str) -> ServiceError:
-    return ServiceError(AwsError.NOT_FOUND, f"Harness {harness_id} does not exist.")
-
-
-def _missing_version(harness_id: str, version: str) -> ServiceError:
-    return ServiceError(
-        AwsError.NOT_FOUND, f"Harness {harness_id} does not have a version {version}."
-    )
+def _version_place(after: str) -> int:
+    _, version = decode_token(after)
+    if not (version.isascii() and version.isdecimal() and len(version) <= len(str(MAX_VERSIONS))):
+        raise bad_token()
+    return int(version)

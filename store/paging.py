@@ -12,6 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import Reason, ServiceError, invalid
 
+#: `maxResults` of AWS's list operations goes to 100.
+MAX_PAGE = 100
+
 _PLACE: TypeAdapter[tuple[datetime, str]] = TypeAdapter(tuple[datetime, str])
 
 
@@ -32,13 +35,24 @@ def decode_token(token: str) -> tuple[datetime, str]:
             base64.b64decode(token, altchars=b"-_", validate=True)
         )
     except (binascii.Error, ValidationError, ValueError) as error:
-        raise _bad() from error
+        raise bad_token() from error
     if created_at.tzinfo is None or "\0" in identifier:
-        raise _bad()
+        raise bad_token()
     return created_at, identifier
 
 
-def _bad() -> ServiceError:
+def check_limit(limit: int) -> None:
+    """Check how many entries a page may have.
+
+    Raises:
+        ServiceError: ValidationException.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise invalid("maxResults", f"must be from 1 to {MAX_PAGE}, not {limit}")
+
+
+def bad_token() -> ServiceError:
+    """The error for a token that its operation did not return."""
     return invalid(
         "nextToken",
         "is not a token that this operation returned; leave it out to begin",

@@ -3,12 +3,14 @@
 from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
+from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
 from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.tags import Tags
 from store.transcript import Transcript
 from store.turns import Turns
 from store.vault import ApiKeyProviders
@@ -22,6 +24,8 @@ class Store:
 
     Attributes:
         harnesses: definitions.
+        endpoints: names that point at their versions.
+        tags: of both.
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
@@ -37,6 +41,8 @@ class Store:
         """Compose the repositories; `open` is how to get a store."""
         self._database = database
         self.harnesses = Harnesses(database)
+        self.endpoints = Endpoints(database)
+        self.tags = Tags(database)
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)

@@ -16,6 +16,7 @@ from contracts.errors import ErrorDetail
 from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock
+from contracts.records import EndpointRecord
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -70,6 +71,23 @@ harness_version = sa.Table(
     sa.ForeignKeyConstraint(["account", "harness_id"], ["harness.account", "harness.harness_id"]),
 )
 
+#: Endpoints but DEFAULT, which needs none.
+harness_endpoint = sa.Table(
+    "harness_endpoint",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("harness_id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("description", Words),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("updated_at", Utc, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["account", "harness_id", "version"],
+        ["harness_version.account", "harness_version.harness_id", "harness_version.version"],
+    ),
+)
+
 #: `clientToken`s that were used, and which harness they were used for.
 client_token = sa.Table(
     "client_token",
@@ -80,6 +98,20 @@ client_token = sa.Table(
     sa.Column("params_digest", sa.String, nullable=False),
     sa.Column("harness_id", sa.String, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
+    #: The version that the operation made, if it made one after the first.
+    sa.Column("version", sa.Integer),
+    #: What an operation on an endpoint answered.
+    sa.Column("endpoint", Document(EndpointRecord)),
+)
+
+tag = sa.Table(
+    "tag",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    #: The last part of the resource's ARN.
+    sa.Column("resource", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
 )
 
 run_config = sa.Table(

@@ -10,8 +10,24 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contracts.errors import Reason, invalid
+from contracts.records import EndpointRecord
 from store.inserts import insert_or_ignore
 from store.tables import client_token
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a token was used for.
+
+    Attributes:
+        harness_id: the harness.
+        version: the version that was made; None when the operation made none or the first one.
+        endpoint: what an operation on an endpoint answered.
+    """
+
+    harness_id: str
+    version: int | None
+    endpoint: EndpointRecord | None
 
 
 @dataclass(frozen=True)
@@ -23,11 +39,11 @@ class ClientToken:
     token: str | None
     params_digest: str
 
-    def use(self, connection: Connection, harness_id: str) -> str | None:
+    def use(self, connection: Connection, harness_id: str) -> Used | None:
         """Claim the token for a harness, in the transaction that does the work.
 
         Returns:
-            The harness that it was used for before; None when this is the first use.
+            What it was used for before; None when this is the first use.
 
         Raises:
             ServiceError: ValidationException with reason IdempotentParameterMismatchException.
@@ -45,11 +61,12 @@ class ClientToken:
         if insert_or_ignore(connection, client_token, row):
             return None
         earlier = connection.execute(
-            sa.select(client_token.c.params_digest, client_token.c.harness_id).where(
-                client_token.c.account == self.account,
-                client_token.c.operation == self.operation,
-                client_token.c.token == self.token,
-            )
+            sa.select(
+                client_token.c.params_digest,
+                client_token.c.harness_id,
+                client_token.c.version,
+                client_token.c.endpoint,
+            ).where(*self._key())
         ).one()
         if earlier.params_digest != self.params_digest:
             raise invalid(
@@ -57,4 +74,26 @@ class ClientToken:
                 "was used before with other parameters; use a new token",
                 reason=Reason.IDEMPOTENT_PARAMETER_MISMATCH,
             )
-        return earlier.harness_id
+        return Used(earlier.harness_id, earlier.version, earlier.endpoint)
+
+    def remember(
+        self,
+        connection: Connection,
+        *,
+        version: int | None = None,
+        endpoint: EndpointRecord | None = None,
+    ) -> None:
+        """Note what the work made, in its transaction, for repetitions to show."""
+        if self.token is not None:
+            connection.execute(
+                sa.update(client_token)
+                .where(*self._key())
+                .values(version=version, endpoint=endpoint)
+            )
+
+    def _key(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            client_token.c.account == self.account,
+            client_token.c.operation == self.operation,
+            client_token.c.token == self.token,
+        )

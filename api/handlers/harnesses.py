@@ -1,12 +1,14 @@
-"""Harnesses on the control plane: CreateHarness, GetHarness, ListHarnesses, DeleteHarness."""
+"""Harnesses and their versions on the control plane: create, get, list, update, delete."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from api.context import Call, Context
 from api.digest import request_digest
-from api.harness_config import read_config
-from api.harness_view import show_harness, show_summary
+from api.harness_config import read_config, read_update
+from api.harness_view import show_harness, show_summary, show_version
+from api.tags import check_tags
 
 #: AWS documents no default for `maxResults`; its greatest value is 100.
 DEFAULT_PAGE = 50
@@ -14,12 +16,15 @@ DEFAULT_PAGE = 50
 
 async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`CreateHarness`: version 1, READY at once."""
+    tags = call.params.get("tags", {})
+    check_tags(tags)
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
         read_config(call.params),
         client_token=call.params.get("clientToken"),
         params_digest=request_digest(call.params, without=("clientToken",)),
+        tags=tags,
     )
     return {"harness": show_harness(record, context.settings)}
 
@@ -43,6 +48,32 @@ async def list_harnesses(context: Context, call: Call) -> Mapping[str, Any]:
         "harnesses": [show_summary(record, context.settings) for record in records],
         "nextToken": after,
     }
+
+
+async def list_harness_versions(context: Context, call: Call) -> Mapping[str, Any]:
+    """`ListHarnessVersions`: newest first, which is what a roll-back looks for."""
+    records, after = await context.store.harnesses.versions(
+        context.settings.account,
+        call.params["harnessId"],
+        limit=call.params.get("maxResults", DEFAULT_PAGE),
+        after=call.params.get("nextToken"),
+    )
+    return {
+        "harnessVersions": [show_version(record, context.settings) for record in records],
+        "nextToken": after,
+    }
+
+
+async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
+    """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
+    record = await context.store.harnesses.update(
+        context.settings.account,
+        call.params["harnessId"],
+        partial(read_update, params=call.params),
+        client_token=call.params.get("clientToken"),
+        params_digest=request_digest(call.params, without=("clientToken",)),
+    )
+    return {"harness": show_harness(record, context.settings)}
 
 
 async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:

@@ -8,12 +8,12 @@ from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
 from api.messages import read_messages
+from api.own_arn import check_own
 from api.stream import Follower
-from contracts.errors import AwsError, ServiceError, invalid
+from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import HarnessRecord, InvocationRecord, InvocationState
-from contracts.settings import Settings
+from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
@@ -22,8 +22,6 @@ SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
-#: The endpoint that follows the newest version.
-DEFAULT_ENDPOINT = "DEFAULT"
 DEFAULT_ACTOR = "default"
 
 #: A retry carries other ones, and they do not change what is asked.
@@ -57,31 +55,14 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
 
 
 async def _harness(context: Context, call: Call) -> HarnessRecord:
-    arn = _own_arn(call.params["harnessArn"], context.settings)
+    arn = HarnessArn.parse(call.params["harnessArn"])
+    check_own(arn, context.settings)
     qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
-    record = await context.store.harnesses.get(arn.account, arn.harness_id)
+    version = None
     if qualifier != DEFAULT_ENDPOINT:
-        raise ServiceError(
-            AwsError.NOT_FOUND,
-            f"Harness {record.harness_id} has no endpoint named {qualifier}; it has "
-            f"{DEFAULT_ENDPOINT}",
-        )
-    return record
-
-
-def _own_arn(text: str, settings: Settings) -> HarnessArn:
-    arn = HarnessArn.parse(text)
-    if arn.account != settings.account:
-        raise ServiceError(
-            AwsError.ACCESS_DENIED,
-            f"{text} belongs to account {arn.account}; this Everloop serves {settings.account}",
-        )
-    if arn.region != settings.region:
-        raise ServiceError(
-            AwsError.NOT_FOUND,
-            f"{text} is in region {arn.region}; this Everloop serves {settings.region}",
-        )
-    return arn
+        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
+        version = endpoint.target_version
+    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
 async def _admit(

@@ -368,3 +368,42 @@ async def test_a_turn_goes_on_when_its_client_leaves(live: Live):
     session = f"session:000000000000:{arn.partition('harness/')[2]}:{'s' * 33}"
     record = await live.store.turns.invocation(session, request.invocation_id)
     assert record is not None and record.state is InvocationState.ENDED
+
+
+async def test_a_qualifier_chooses_the_version_and_a_running_turn_keeps_its_own(live: Live):
+    arn = await live.harness(maxIterations=1)
+    harness_id = arn.rpartition("/")[2]
+    control, go_on = live.control, asyncio.Event()
+    seen: list[tuple[str, int]] = []
+
+    async def look(turn: Turn) -> None:
+        await turn.open()
+        if not seen:
+            await go_on.wait()
+        config = await live.store.turns.config(turn.session, turn.invocation_id)
+        seen.append((config.harness_version, config.config.max_iterations))
+        await turn.begin()
+        await turn.commit(says("Hi"))
+        await turn.close()
+
+    live.sessions.play = look
+    await asyncio.to_thread(
+        control.create_harness_endpoint, harnessId=harness_id, endpointName="prod"
+    )
+    running = asyncio.create_task(live.invoke(arn, qualifier="prod"))
+    while not live.sessions.brought:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(control.update_harness, harnessId=harness_id, maxIterations=2)
+    await asyncio.to_thread(
+        control.update_harness_endpoint,
+        harnessId=harness_id,
+        endpointName="prod",
+        targetVersion="2",
+    )
+    go_on.set()
+    await asyncio.to_thread(drain, await running)
+    await live.say(arn, qualifier="prod")
+    await asyncio.to_thread(control.update_harness, harnessId=harness_id, maxIterations=3)
+    await live.say(arn, qualifier="prod")
+    await live.say(arn)
+    assert seen == [("1", 1), ("2", 2), ("2", 2), ("3", 3)]

@@ -107,7 +107,7 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"memory": {"managedMemoryConfiguration": {}}}, ["memory"]),
     ({"memory": {}}, ["memory"]),
-    ({"skills": [{"path": "a"}], "tags": {"a": "b"}}, ["skills", "tags"]),
+    ({"skills": [{"path": "a"}], "maxTokens": 0}, ["skills", "maxTokens"]),
     (
         {
             "authorizerConfiguration": {

@@ -37,6 +37,35 @@ async def use_everything(store: Store) -> None:
     await store.harnesses.create(ACCOUNT, "other", CONFIG, client_token=None, params_digest="d")
     _, after = await store.harnesses.list(ACCOUNT, limit=1, after=None)
     await store.harnesses.list(ACCOUNT, limit=1, after=after)
+    await store.harnesses.update(
+        ACCOUNT, record.harness_id, lambda config: config, client_token="t", params_digest="d"
+    )
+    await store.harnesses.versions(ACCOUNT, record.harness_id, limit=1, after=None)
+    await store.endpoints.create(
+        ACCOUNT,
+        record.harness_id,
+        "prod",
+        version="1",
+        description=None,
+        client_token="t",
+        params_digest="d",
+    )
+    await store.endpoints.update(
+        ACCOUNT,
+        record.harness_id,
+        "prod",
+        version=None,
+        description="d",
+        client_token="t",
+        params_digest="d",
+    )
+    await store.endpoints.list(ACCOUNT, record.harness_id, limit=1, after=None)
+    await store.tags.put(ACCOUNT, record.harness_id, "prod", {"a": "b"})
+    await store.tags.list(ACCOUNT, record.harness_id, "prod")
+    await store.tags.remove(ACCOUNT, record.harness_id, "prod", ["a"])
+    await store.endpoints.delete(
+        ACCOUNT, record.harness_id, "prod", client_token="t", params_digest="d"
+    )
     play = await Play.begin(store)
     for step in SCRIPT:
         await step(play)
