@@ -47,6 +47,10 @@ _BASE_VARIABLES = {
 }
 _REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
 
+#: LiteLLM sends models that its price list marks so, and newer GPT-5 with tools, to the Responses
+#: API by itself; who chose chat completions has a server, or an account, that has only those.
+_STAY_IN_CHAT: dict[str, Any] = {"_skip_responses_api_bridge": True}
+
 _CLAUDE = re.compile(r"claude|anthropic", re.IGNORECASE)
 _GEMINI = re.compile(r"gemini", re.IGNORECASE)
 _OPENAI = re.compile(r"(?:^|[/.])(?:gpt-|o\d|chatgpt|codex)", re.IGNORECASE)
@@ -151,11 +155,7 @@ def _bedrock(
         case "responses":
             return f"bedrock_mantle/responses/{model.model_id}", region
         case "chat_completions":
-            # Without it, LiteLLM sends models that its price list marks so to the Responses API.
-            return f"bedrock_mantle/{model.model_id}", {
-                **region,
-                "_skip_responses_api_bridge": True,
-            }
+            return f"bedrock_mantle/{model.model_id}", {**region, **_STAY_IN_CHAT}
         case _:
             return f"bedrock/converse/{model.model_id}", region
 
@@ -163,7 +163,7 @@ def _bedrock(
 def _openai(model: OpenAiModel, env: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     own = _sent("openai", model.api_base, env)
     if model.api_format == "chat_completions":
-        return f"openai/{model.model_id}", own
+        return f"openai/{model.model_id}", {**own, **_STAY_IN_CHAT}
     return f"openai/responses/{model.model_id}", own
 
 

@@ -81,8 +81,9 @@ def test_the_region_is_ours_only_when_the_environment_names_none(settings: Setti
 
 
 def test_a_chosen_api_format_is_kept_against_the_price_list(settings: Settings) -> None:
-    config = bedrock(apiFormat="chat_completions")
-    assert target_of(config, settings, AWS).parameters == {"_skip_responses_api_bridge": True}
+    for config in (bedrock(apiFormat="chat_completions"), openai(apiFormat="chat_completions")):
+        parameters = target_of(config, settings, {**KEYS, **AWS}).parameters
+        assert parameters == {"_skip_responses_api_bridge": True}
 
 
 def test_responses_keep_nothing_at_the_provider(settings: Settings) -> None:
@@ -97,6 +98,7 @@ def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
     assert target_of(config, settings, {}).parameters == {
         "api_base": "http://localhost:1/v1",
         "api_key": NO_KEY,
+        "_skip_responses_api_bridge": True,
     }
     assert "api_key" not in target_of(config, settings, KEYS).parameters
     other = litellm("hosted_vllm/q", apiBase="http://localhost:1/v1")
