@@ -20,6 +20,7 @@ from api.faults import Faults
 from api.guard import check_header_size, check_origin
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
+from api.own import answer_own, is_own
 from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
@@ -41,6 +42,7 @@ class _Progress:
     """What is known of a request so far, for its error answer and its line in the log."""
 
     operation: Operation | None = None
+    name: str = "-"
 
 
 class Front:
@@ -70,7 +72,7 @@ class Front:
             access_log.info(
                 "%s %s %d %.1fms %s",
                 request.method,
-                progress.operation.name if progress.operation else "-",
+                progress.operation.name if progress.operation else progress.name,
                 response.status_code,
                 (time.monotonic() - started) * 1000,
                 request_id,
@@ -87,7 +89,13 @@ class Front:
         )
         check_origin(wire)
 
-        # 2. The operation, by method and raw path.
+        # 2. What is not AWS's has a place of its own.
+        if is_own(wire.raw_path):
+            assert self.context is not None
+            progress.name, answer = await answer_own(self.context, wire)
+            return _to_response(answer)
+
+        # 3. The operation, by method and raw path.
         route = self._model.route(wire.method, wire.raw_path, wire.query)
         if route is None:
             return _to_response(unknown_operation(wire.method, wire.raw_path[:200]))
@@ -96,7 +104,7 @@ class Front:
         if handler is None:
             raise not_served(operation)
 
-        # 3. Its parameters, read and checked against the service model.
+        # 4. Its parameters, read and checked against the service model.
         wire = WireRequest(
             wire.method, wire.raw_path, wire.query, wire.headers, await _read_body(request)
         )
@@ -105,11 +113,11 @@ class Front:
         validate(operation.input, params, faults)
         faults.raise_if_any()
 
-        # 4. The work.
+        # 5. The work.
         assert self.context is not None
         result = await handler(self.context, Call(params, wire.headers))
 
-        # 5. The answer, written as the service model says.
+        # 6. The answer, written as the service model says.
         if isinstance(result, EventStream):
             return StreamingResponse(
                 result.frames, operation.status, result.headers, media_type=CONTENT_TYPE

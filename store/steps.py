@@ -151,6 +151,7 @@ def commit_step(
     usage: TokenUsage,
     latency_ms: int,
     model_id: str,
+    cost_pico_usd: int | None,
 ) -> int:
     """See `Turns.commit_step`."""
     writer = _writer(session_key, invocation_id, step, attempt)
@@ -177,6 +178,7 @@ def commit_step(
             **usage.model_dump(),
             "latency_ms": latency_ms,
             "model_id": model_id,
+            "cost_pico_usd": cost_pico_usd,
             "created_at": datetime.now(UTC),
         },
     )

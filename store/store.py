@@ -10,6 +10,7 @@ from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
 from store.transcript import Transcript
 from store.turns import Turns
+from store.usage import UsageReport
 
 
 class Store:
@@ -23,6 +24,7 @@ class Store:
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
+        usage: what model calls used and cost.
     """
 
     def __init__(self, database: Database, log: EventLog) -> None:
@@ -35,6 +37,7 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.usage = UsageReport(database)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -116,6 +116,7 @@ session = sa.Table(
     #: The sandbox host that owns the session's environment.
     sa.Column("host", sa.String),
 )
+sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
 
 invocation = sa.Table(
     "invocation",
@@ -155,6 +156,8 @@ message = sa.Table(
     sa.Column("latency_ms", sa.Integer),
     sa.Column("model_id", Words),
     sa.Column("created_at", Utc, nullable=False),
+    #: Trillionths of a dollar; absent when the model's price was not known.
+    sa.Column("cost_pico_usd", sa.BigInteger),
 )
 sa.Index(
     "uq_message_step",

@@ -75,12 +75,14 @@ class Settled:
         stop_reason: why the model stopped.
         usage: what it cost.
         failures: by tool-call id, why the arguments of a call cannot be used.
+        cost_pico_usd: what the call cost in money; None when its price is not known.
     """
 
     message: Message
     stop_reason: StopReason
     usage: TokenUsage
     failures: dict[str, str]
+    cost_pico_usd: int | None = None
 
 
 @dataclass

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from temporalio import activity
@@ -138,7 +138,8 @@ class ModelCalls:
         system = [block.text for block in run.config.system_prompt]
         messages, target = messages_for(target, system, conversation)
         tools = tools_for(target, self._catalog.offered(run), conversation)
-        return await self._stream(step, target, messages, tools)
+        settled = await self._stream(step, target, messages, tools)
+        return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
 
     async def _stream(
         self, step: _Step, target: Target, messages: Sequence[Json], tools: Sequence[Json]
@@ -195,6 +196,7 @@ class ModelCalls:
             usage=settled.usage,
             latency_ms=latency_ms,
             model_id=run.config.model.chosen.model_id,
+            cost_pico_usd=settled.cost_pico_usd,
         )
         return ModelReply(
             seq=seq,
@@ -232,7 +234,8 @@ async def _heartbeat() -> None:
 def _overflow() -> Settled:
     stop_reason = StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED
     message = Message(role="assistant", blocks=(), stop_reason=stop_reason)
-    return Settled(message, stop_reason, TokenUsage(), {})
+    # Providers do not charge for a request that they refuse.
+    return Settled(message, stop_reason, TokenUsage(), {}, cost_pico_usd=0)
 
 
 def _reply_again(settled: StepRecord) -> ModelReply:

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from functools import cache
@@ -30,6 +31,7 @@ from activities.model.chunks import (
 from activities.model.mapping import Target
 from contracts.errors import ModelFailed, ModelFault
 from contracts.messages import TokenUsage
+from contracts.usage import PICO_USD_PER_USD
 
 Json = dict[str, Any]
 
@@ -37,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 #: The discard port of this machine, where no model is.
 _NOBODY = "http://127.0.0.1:9"
+
+#: Parts of a model's name that say how it is asked and not which it is.
+_BRIDGES = re.compile(r"(?<=/)(?:converse|responses)/")
 
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
@@ -112,6 +117,54 @@ async def stream(
             yield await _usage(response) or _count(target, messages, tools, "".join(wrote))
     finally:
         await response.aclose()
+
+
+def price(target: Target, usage: TokenUsage) -> int | None:
+    """What a call cost by LiteLLM's price table, which comes with the package.
+
+    Args:
+        target: the model that was called; its price goes by its name, whatever server answered.
+        usage: what the call used.
+
+    Returns:
+        Trillionths of a dollar, or None when the table has no price for the model. A price of
+        nothing counts as none: the table has it where nobody entered one.
+    """
+    litellm = _litellm()
+    name = _BRIDGES.sub("", target.model)
+    entry = _price_entry(litellm, name)
+    if entry is None:
+        return None
+    read, write = usage.cache_read_input_tokens, usage.cache_write_input_tokens
+    # Without a price of their own, cached tokens count as any others.
+    kept_read = read if entry.get("cache_read_input_token_cost") is not None else 0
+    kept_write = write if entry.get("cache_creation_input_token_cost") is not None else 0
+    prompt = usage.input_tokens + read + write
+    told: Any = litellm.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=usage.output_tokens,
+        total_tokens=prompt + usage.output_tokens,
+        prompt_tokens_details={"cached_tokens": kept_read, "cache_creation_tokens": kept_write},
+        cache_read_input_tokens=kept_read,
+        cache_creation_input_tokens=kept_write,
+    )
+    asked, answered = litellm.cost_per_token(
+        model=name.partition("/")[2], custom_llm_provider=target.provider, usage_object=told
+    )
+    return round((asked + answered) * PICO_USD_PER_USD)
+
+
+def _price_entry(litellm: Any, name: str) -> Json | None:
+    provider, _, model = name.partition("/")
+    try:
+        known: Any = litellm.get_model_info(model, custom_llm_provider=provider)
+    except Exception as error:
+        # How it says that it does not know a model, or not even the provider.
+        _log.info("no price for %s: %s", name, type(error).__name__)
+        return None
+    entry: Json = litellm.model_cost.get(known["key"]) or {}
+    priced = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+    return entry if None not in priced and any(priced) else None
 
 
 async def _refused_call() -> None:

@@ -49,6 +49,12 @@ async def use_everything(store: Store) -> None:
     await store.transcript.last_user_text(play.session, upto_seq=9)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
+    await store.usage.knows(play.session)
+    await store.usage.of_session(play.session)
+    await store.usage.invocations(play.session, limit=9)
+    await store.usage.calls(play.session, "i1")
+    await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
+    await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
