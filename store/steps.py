@@ -21,6 +21,7 @@ from store.digests import call_digest
 from store.events import NewEvent, drop_deltas, insert_events
 from store.session import COLUMNS, LockedSession
 from store.settling import calls_of, settle
+from store.summaries import mark_counted
 from store.tables import call, message, session
 
 _BEGIN = (
@@ -152,6 +153,7 @@ def commit_step(
     latency_ms: int,
     model_id: str,
     cost_pico_usd: int | None,
+    summaries: tuple[int, ...],
 ) -> int:
     """See `Turns.commit_step`."""
     writer = _writer(session_key, invocation_id, step, attempt)
@@ -182,6 +184,7 @@ def commit_step(
             "created_at": datetime.now(UTC),
         },
     )
+    mark_counted(connection, session_key, summaries)
     if calls:
         rows = [
             _call_row(session_key, invocation_id, step, seq, position, new)

@@ -8,6 +8,7 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.summaries import Summaries
 from store.transcript import Transcript
 from store.turns import Turns
 from store.usage import UsageReport
@@ -24,6 +25,7 @@ class Store:
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
+        summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
     """
 
@@ -37,6 +39,7 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.summaries = Summaries(database)
         self.usage = UsageReport(database)
 
     @classmethod

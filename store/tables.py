@@ -15,7 +15,7 @@ from pydantic import Field
 from contracts.errors import ErrorDetail
 from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
-from contracts.messages import Message, TextBlock
+from contracts.messages import Message, TextBlock, TokenUsage
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -174,6 +174,20 @@ sa.Index(
     message.c.seq,
     sqlite_where=sa.text("user_text = 1"),
     postgresql_where=sa.text("user_text"),
+)
+
+#: Summaries of beginnings of transcripts. The transcript keeps what they stand for.
+summary = sa.Table(
+    "summary",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("upto_seq", sa.Integer, primary_key=True),
+    sa.Column("text", Words, nullable=False),
+    *(sa.Column(kind, sa.Integer, nullable=False) for kind in TokenUsage.model_fields),
+    sa.Column("cost_pico_usd", sa.BigInteger),
+    #: Whether a settled step's usage has it.
+    sa.Column("counted", sa.Boolean, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
 )
 
 call = sa.Table(

@@ -5,7 +5,7 @@ Sources: the members of AWS's `HarnessModelConfiguration`, and LiteLLM's names o
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,6 +46,9 @@ _BASE_VARIABLES = {
     "mistral": ("MISTRAL_API_BASE",),
 }
 _REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
+
+#: Parameters that say what an answer of the agent has to look like.
+_FORM = frozenset({"tool_choice", "parallel_tool_calls", "response_format", "stop"})
 
 #: LiteLLM sends models that its price list marks so, and newer GPT-5 with tools, to the Responses
 #: API by itself; who chose chat completions has a server, or an account, that has only those.
@@ -131,6 +134,12 @@ def target_of(model: ModelConfig, settings: Settings, env: Mapping[str, str]) ->
     given = {name: value for name, value in sampling.items() if value is not None}
     additional = _additional(chosen.additional_params or {})
     return Target(name, origin, thoughts, {**own, **given, **additional})
+
+
+def plain(target: Target) -> Target:
+    """The same model without what forces its answers into a form."""
+    kept = {name: value for name, value in target.parameters.items() if name not in _FORM}
+    return replace(target, parameters=kept)
 
 
 def origin_of(model_id: str) -> Origin:

@@ -95,7 +95,22 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"maxIterations": 2**31}, ["maxIterations"]),
     ({"maxIterations": 1.5}, ["maxIterations"]),
-    ({"truncation": {"strategy": "summarization"}}, ["truncation.strategy"]),
+    (
+        {
+            "truncation": {
+                "strategy": "summarization",
+                "config": {"summarization": {"summaryRatio": 0.9, "preserveRecentMessages": -1}},
+            }
+        },
+        [
+            "truncation.config.summarization.summaryRatio",
+            "truncation.config.summarization.preserveRecentMessages",
+        ],
+    ),
+    (
+        {"truncation": {"strategy": "summarization", "config": {"slidingWindow": {}}}},
+        ["truncation.config.slidingWindow"],
+    ),
     (
         {
             "truncation": {

@@ -49,6 +49,8 @@ async def use_everything(store: Store) -> None:
     await store.transcript.last_user_text(play.session, upto_seq=9)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
+    await store.summaries.newest(play.session, before_seq=9)
+    await store.summaries.uncounted(play.session)
     await store.usage.knows(play.session)
     await store.usage.of_session(play.session)
     await store.usage.invocations(play.session, limit=9)
