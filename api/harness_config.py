@@ -19,6 +19,7 @@ from contracts.harness import (
     SystemText,
     Truncation,
 )
+from contracts.model_params import RESERVED_WHY, reserved_params
 
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
 LIFECYCLE_BOUNDS_S = (60, 28800)
@@ -109,6 +110,8 @@ def _model(wire: dict[str, Any], faults: Faults) -> ModelConfig | None:
     if extra is not None and not isinstance(extra, dict):
         faults.add(f"model.{provider}.additionalParams", "must be an object")
         return None
+    for name in reserved_params(extra or {}):
+        faults.add(f"model.{provider}.additionalParams.{name}", RESERVED_WHY)
     return ModelConfig.model_validate(wire)
 
 

@@ -23,6 +23,7 @@ from activities.model import gateway
 from activities.model.assemble import Assembler, Settled
 from activities.model.checks import refusal
 from activities.model.failures import judge
+from activities.model.malformed import as_end, ends_turn
 from activities.model.mapping import Target, plain, target_of
 from activities.model.summary import make_room, shown_with_summary
 from activities.model.translate import Json, messages_for, tools_for
@@ -162,8 +163,11 @@ class ModelCalls:
         target = self._target(run)
         system = [block.text for block in run.config.system_prompt]
         messages, target = messages_for(target, system, conversation)
-        tools = tools_for(target, self._catalog.offered(run), conversation)
+        offered = self._catalog.offered(run)
+        tools = tools_for(target, offered, conversation)
         settled = await self._stream(step, target, messages, tools)
+        if ends_turn(settled, conversation, offered):
+            settled = as_end(settled)
         return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
 
     async def _ask_for_summary(self, run: RunConfig, prompt: str, text: str) -> Settled:

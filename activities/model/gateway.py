@@ -43,10 +43,21 @@ _NOBODY = "http://127.0.0.1:9"
 #: Parts of a model's name that say how it is asked and not which it is.
 _BRIDGES = re.compile(r"(?<=/)(?:converse|responses)/")
 
+#: Ends that providers name and OpenAI has no word for; `assemble` knows them.
+_OWN_ENDS = (
+    "stop_sequence",
+    "model_context_window_exceeded",
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "MALFORMED_RESPONSE",
+    "network_error",
+)
+
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
 
-_ALWAYS: Json = {
+#: What every call is made with.
+CALL: Json = {
     "stream": True,
     "stream_options": {"include_usage": True},
     # Temporal owns retries: a second layer would multiply attempts and hide Retry-After.
@@ -96,7 +107,7 @@ async def stream(
     litellm = _litellm() if _imported() else await asyncio.to_thread(_litellm)
     offered: Json = {"tools": list(tools)} if tools else {}
     response: Any = await litellm.acompletion(
-        model=target.model, messages=list(messages), **offered, **target.parameters, **_ALWAYS
+        model=target.model, messages=list(messages), **offered, **target.parameters, **CALL
     )
     if response is None:
         # What LiteLLM returns when a second try without the parameters that a 422 named fails too.
@@ -175,7 +186,7 @@ async def _refused_call() -> None:
             messages=[{"role": "user", "content": "none"}],
             api_base=_NOBODY,
             api_key="none",
-            **_ALWAYS,
+            **CALL,
         )
 
 
@@ -194,6 +205,9 @@ def _litellm() -> Any:
     litellm.drop_params = True
     # What goes wrong is raised to us; its own log lines would hold providers' words unredacted.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    # Of these ends it would make an ordinary "stop", and with it a cut answer a whole one.
+    helpers: Any = importlib.import_module("litellm.litellm_core_utils.core_helpers")
+    helpers._FINISH_REASON_MAP.update({reason: reason for reason in _OWN_ENDS})
     # Its bridge to the Responses API serialises half-filled models; pydantic warns on each chunk.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     return litellm

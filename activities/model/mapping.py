@@ -12,25 +12,13 @@ from typing import Any
 from contracts.errors import ModelFailed, ModelFault, invalid
 from contracts.harness import BedrockModel, GeminiModel, LiteLlmModel, ModelConfig, OpenAiModel
 from contracts.messages import Origin
+from contracts.model_params import RESERVED_WHY, reserved_params
 from contracts.settings import Settings
 
 DEMO = "demo/"
 
 #: Sent where a server wants some key and none is configured: keyless OpenAI-compatible servers.
 NO_KEY = "none"
-
-#: The `additionalParams` that would change what is asked, where, or with whose key.
-RESERVED = frozenset(
-    {
-        "model", "messages", "tools", "functions", "stream", "stream_options", "n", "client",
-        "api_key", "api_base", "base_url", "custom_llm_provider", "organization", "deployment_id",
-        "num_retries", "max_retries", "fallbacks", "model_list", "timeout", "caching", "cache",
-        "callbacks", "success_callback", "failure_callback", "headers", "proxy", "ssl_verify",
-        "vertex_credentials", "acompletion", "input", "instructions",
-    }
-)  # fmt: skip
-_RESERVED_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "_")
-_OPEN_TO_ALL = frozenset({"aws_region_name", "aws_bedrock_project_id"})
 
 #: The variables of the worker's environment that hold a provider's key, as LiteLLM names them.
 _KEY_VARIABLES = {
@@ -219,20 +207,6 @@ def _thoughts(name: str, origin: Origin) -> Thoughts:
 
 
 def _additional(given: dict[str, Any]) -> dict[str, Any]:
-    for name, value in given.items():
-        _refuse_reserved(name)
-        if name == "extra_body" and isinstance(value, dict):
-            for inner in value:  # pyright: ignore[reportUnknownVariableType]
-                _refuse_reserved(str(inner))  # pyright: ignore[reportUnknownArgumentType]
+    for name in reserved_params(given):
+        raise invalid(f"model.additionalParams.{name}", RESERVED_WHY)
     return given
-
-
-def _refuse_reserved(name: str) -> None:
-    if name in _OPEN_TO_ALL:
-        return
-    if name in RESERVED or name.startswith(_RESERVED_PREFIXES):
-        raise invalid(
-            f"model.additionalParams.{name}",
-            "must not be set here: it decides what is sent, where to, or with whose key. "
-            "additionalParams are for the model's own parameters.",
-        )

@@ -97,6 +97,24 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
     ({"maxIterations": 1.5}, ["maxIterations"]),
     (
         {
+            "model": {
+                "liteLlmModelConfig": {
+                    "modelId": "openai/m",
+                    "additionalParams": {
+                        "api_key": "k",
+                        "seed": 1,
+                        "extra_body": {"aws_secret_access_key": "s", "top_k": 2},
+                    },
+                }
+            }
+        },
+        [
+            "model.liteLlmModelConfig.additionalParams.api_key",
+            "model.liteLlmModelConfig.additionalParams.aws_secret_access_key",
+        ],
+    ),
+    (
+        {
             "truncation": {
                 "strategy": "summarization",
                 "config": {"summarization": {"summaryRatio": 0.9, "preserveRecentMessages": -1}},

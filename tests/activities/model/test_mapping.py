@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from activities.model.mapping import NO_KEY, RESERVED, Thoughts, origin_of, target_of
+from activities.model.mapping import NO_KEY, Thoughts, origin_of, target_of
 from contracts.errors import ModelFailed, ModelFault, ServiceError
 from contracts.harness import ModelConfig
 from contracts.messages import Origin
+from contracts.model_params import RESERVED
 from contracts.settings import Settings
 
 ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/x/k"
