@@ -79,7 +79,7 @@ GEMINI = Model(
     "gemini",
     "gemini",
     "gemini",
-    {"geminiModelConfig": {"modelId": "gemini-3-pro-preview", "apiKeyArn": KEY_ARN}},
+    {"geminiModelConfig": {"modelId": "gemini-3.5-flash", "apiKeyArn": KEY_ARN}},
 )
 RESPONSES = Model("responses", "responses", "openai", openai("gpt-5.4", "responses"))
 CHAT = Model("chat", "chat", "openai", openai("gpt-5.4", "chat_completions"), reads_back=False)
