@@ -159,9 +159,14 @@ def price(target: Target, usage: TokenUsage) -> int | None:
         cache_read_input_tokens=kept_read,
         cache_creation_input_tokens=kept_write,
     )
-    asked, answered = litellm.cost_per_token(
-        model=name.partition("/")[2], custom_llm_provider=target.provider, usage_object=told
-    )
+    try:
+        asked, answered = litellm.cost_per_token(
+            model=name.partition("/")[2], custom_llm_provider=target.provider, usage_object=told
+        )
+    except Exception as error:
+        # The answer is complete; a table that cannot be read must not have it asked for again.
+        _log.warning("no price for %s: %s", name, type(error).__name__)
+        return None
     return round((asked + answered) * PICO_USD_PER_USD)
 
 
