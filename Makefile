@@ -36,6 +36,10 @@ layers: $(READY) ## Check which room imports which
 bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
 	$(BIN)/python -m bench
 
+.PHONY: picture
+picture: $(READY) ## Draw the README's picture from a run of the demo
+	$(BIN)/python docs/picture.py
+
 .PHONY: format
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only .

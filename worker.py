@@ -18,8 +18,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.model import gateway
 from activities.model.call import ModelCalls
-from activities.model.gateway import warm
+from activities.model.warm import warm
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -50,7 +51,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
-    warming = asyncio.create_task(warm())
+    warming = asyncio.create_task(_warm())
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
     try:
@@ -78,11 +79,14 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             await stop.wait()
     finally:
         await warming
+        await gateway.close()
         await store.close()
 
 
 async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
-    """Own this machine's environments, which outlive it, and run their tools until told to stop.
+    """Own this machine's environments and run their tools until told to stop.
+
+    Environments outlive it when it is killed, and where something runs in them.
 
     Args:
         settings: how the process is configured.
@@ -104,8 +108,17 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
             async with worker:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
+            await host.stop_unused()
     finally:
         await store.close()
+
+
+async def _warm() -> None:
+    try:
+        await warm()
+    except Exception:
+        # The first turn meets the same trouble and tells its caller; this is for the operator.
+        logging.getLogger(__name__).exception("the model gateway could not be warmed")
 
 
 async def _connect(settings: Settings) -> Client:

@@ -59,15 +59,17 @@ class _RunClosed(Exception):
 class Sessions:
     """The session workflows of one Temporal namespace."""
 
-    def __init__(self, client: Client, *, grace_s: int) -> None:
+    def __init__(self, client: Client, *, grace_s: int, park_s: int = SessionState.park_s) -> None:
         """Use a client.
 
         Args:
             client: a connected or lazy client.
             grace_s: `SessionState.grace_s` of runs that are started.
+            park_s: their `SessionState.park_s`.
         """
         self._client = client
         self._grace_s = grace_s
+        self._park_s = park_s
 
     async def invoke(self, session: str, request: TurnRequest, *, waiting: bool) -> TurnAccepted:
         """Give an invocation its place in its session, starting a run when none is open.
@@ -122,7 +124,7 @@ class Sessions:
     async def _send(self, session: str, request: TurnRequest, waiting: bool) -> TurnAccepted:
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,
-            SessionState(grace_s=self._grace_s, waiting=waiting),
+            SessionState(grace_s=self._grace_s, park_s=self._park_s, waiting=waiting),
             id=session,
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

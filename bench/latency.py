@@ -102,10 +102,13 @@ def direct(server: ModelServer, url: str) -> Reading:
 
 def through(stack: Stack, server: ModelServer, arn: str, session: str) -> Reading:
     """Call it as an agent's model."""
-    frames = stack.open
+    client = stack.data
     start = time.monotonic()
+    response = client.invoke_harness(
+        harnessArn=arn, runtimeSessionId=session, messages=say(f"count {TOKENS}")
+    )
     arrived: list[float] = []
-    for frame in frames(arn, session, say(f"count {TOKENS}")):
+    for frame in response["stream"]:
         text = frame.get("contentBlockDelta", {}).get("delta", {}).get("text", "")
         arrived += [time.monotonic()] * text.count(" ")
     return _reading(server, start, arrived)

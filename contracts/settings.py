@@ -25,6 +25,7 @@ class Settings:
         host_id: the name of this machine's sandbox host.
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
+        park_s: `SessionState.park_s` of new runs.
         shutdown_s: seconds that a process lets running work finish when told to stop.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     host_id: str = "local"
     demo_model_url: str | None = None
     grace_s: int = 30
+    park_s: int = 30 * 24 * 3600
     shutdown_s: int = 30
 
     @classmethod
@@ -66,6 +68,7 @@ class Settings:
             host_id=env.get("EVERLOOP_HOST_ID", cls.host_id),
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
+            park_s=_whole(env, "EVERLOOP_PARK_S", cls.park_s, 0, 366 * 86400),
             shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
         )
 

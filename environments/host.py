@@ -141,6 +141,17 @@ class SandboxHost:
         async with slot.lock:
             await self._stop(slot, session, grace_s)
 
+    async def stop_unused(self) -> None:
+        """Stop the environments in which nothing runs; their files stay.
+
+        For a host that is told to end: nobody would look after them until the next one comes.
+        """
+        await asyncio.gather(*(self._stop_unused(slot) for slot in self._slots.values()))
+
+    async def _stop_unused(self, slot: _Slot) -> None:
+        async with slot.lock:
+            await self._stop_if_due(slot, leaving=True)
+
     async def end(self, record: EnvironmentRecord) -> None:
         """Kill an environment that does not answer, and record that it ended.
 
@@ -306,7 +317,7 @@ class SandboxHost:
                 async with slot.lock:
                     await self._stop_if_due(slot)
 
-    async def _stop_if_due(self, slot: _Slot) -> None:
+    async def _stop_if_due(self, slot: _Slot, *, leaving: bool = False) -> None:
         record = slot.record
         # A call may have come while the lock was awaited.
         if slot.users or record is None:
@@ -320,7 +331,8 @@ class SandboxHost:
             return
         idle_left = int(record.reference["idle_timeout_s"]) - info.idle_s
         life_left = int(record.reference["max_lifetime_s"]) - info.uptime_s
-        if info.running == 0 and min(idle_left, life_left) <= 0:
+        unused = leaving and info.processes == 0
+        if info.running == 0 and (unused or min(idle_left, life_left) <= 0):
             log.info("stopping the environment of %s; its files stay", record.session)
             await self._stop(slot, record.session, STOP_GRACE_S)
         else:

@@ -21,8 +21,10 @@ class Unbroken:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. A cancelled caller waits for its end; one cancelled twice does
-        not."""
+        """The result of `work`.
+
+        A cancelled caller waits until the work is done; one that is cancelled again does not.
+        """
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -6,7 +6,6 @@ are, for `failures` to judge by name and status.
 """
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
@@ -37,9 +36,6 @@ Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-#: The discard port of this machine, where no model is.
-_NOBODY = "http://127.0.0.1:9"
-
 #: Parts of a model's name that say how it is asked and not which it is.
 _BRIDGES = re.compile(r"(?<=/)(?:converse|responses)/")
 
@@ -69,18 +65,14 @@ CALL: Json = {
 }
 
 
-async def warm() -> None:
-    """Import LiteLLM in a thread and have the first call over, so that no turn waits for either.
-
-    The call is made in this event loop, because LiteLLM keeps clients that belong to the first one.
-    """
+async def load() -> None:
+    """Import LiteLLM in a thread; a stream does so itself when this was not called."""
     await asyncio.to_thread(_litellm)
-    await _refused_call()
 
 
 async def close() -> None:
     """Close the connections that LiteLLM keeps open, if it was ever imported."""
-    if _imported():
+    if is_loaded():
         await _litellm().close_litellm_async_clients()
 
 
@@ -104,7 +96,7 @@ async def stream(
         ModelFailed: the provider refused without telling why.
         Exception: whatever else LiteLLM or the transport raises.
     """
-    litellm = _litellm() if _imported() else await asyncio.to_thread(_litellm)
+    litellm = _litellm() if is_loaded() else await asyncio.to_thread(_litellm)
     offered: Json = {"tools": list(tools)} if tools else {}
     response: Any = await litellm.acompletion(
         model=target.model, messages=list(messages), **offered, **target.parameters, **CALL
@@ -183,19 +175,8 @@ def _price_entry(litellm: Any, name: str) -> Json | None:
     return entry if None not in priced and any(priced) else None
 
 
-async def _refused_call() -> None:
-    """LiteLLM imports half of itself during the first call; nobody listens at this address."""
-    with contextlib.suppress(Exception):
-        await _litellm().acompletion(
-            model="openai/none",
-            messages=[{"role": "user", "content": "none"}],
-            api_base=_NOBODY,
-            api_key="none",
-            **CALL,
-        )
-
-
-def _imported() -> bool:
+def is_loaded() -> bool:
+    """Whether LiteLLM has been imported."""
     return _litellm.cache_info().currsize > 0
 
 

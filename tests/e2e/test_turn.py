@@ -35,7 +35,10 @@ def refused(call: Any) -> ClientError:
 
 
 def test_a_text_turn_streams_in_awss_order(stack: Stack) -> None:
-    told = stack.invoke(stack.harness(), new_session(), say("Count to 40"))
+    arn = stack.harness()
+    # The worker that has just started still loads its model gateway during its first call.
+    stack.invoke(arn, new_session(), say("Count to 1"))
+    told = stack.invoke(arn, new_session(), say("Count to 40"))
     assert kinds(told) == [
         "messageStart",
         "contentBlockDelta",

@@ -139,6 +139,21 @@ async def test_never_stops_while_a_process_runs(host: SandboxHost, store: Store)
         assert (await run(environment, "cat ended")).stdout != ""
 
 
+async def test_a_host_that_leaves_stops_what_is_unused_and_nothing_else(
+    host: SandboxHost, store: Store
+) -> None:
+    async with host.use("unused", EnvironmentSpec()) as environment:
+        await run(environment, "echo kept > f")
+    async with host.use("busy", EnvironmentSpec()) as environment:
+        await run(environment, "sleep 60 &")
+    await host.stop_unused()
+    records = {name: await store.environments.get(name) for name in ("unused", "busy")}
+    states = {name: record.state for name, record in records.items() if record}
+    assert states == {"unused": EnvironmentState.STOPPED, "busy": EnvironmentState.RUNNING}
+    async with host.use("unused", EnvironmentSpec()) as environment:
+        assert (await run(environment, "cat f")).stdout == "kept\n"
+
+
 async def test_an_environment_that_no_host_looks_after_ends_by_itself(
     provider: Bubblewrap, monkeypatch: pytest.MonkeyPatch
 ) -> None:

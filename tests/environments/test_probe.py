@@ -26,7 +26,10 @@ async def test_a_bubblewrap_that_fails_is_probed_once_and_its_words_are_told(
     fake.parent.mkdir()
     fake.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tried\necho no permission >&2\nexit 1\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    for directory in (tmp_path, *tmp_path.parents[:2], fake.parent):
+    # The probe may run as the sandbox's own user, who must reach the fake and leave its mark.
+    for directory in tmp_path.parents[:2]:
+        directory.chmod(0o711)
+    for directory in (tmp_path, fake.parent):
         directory.chmod(0o777)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     provider = Bubblewrap(tmp_path / "data")

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from activities.model.demo.protocol import ChatMessage, ChatRequest, OfferedFunction
 from activities.model.demo.script import (
@@ -209,7 +209,22 @@ def _account(name: str, result: str) -> str:
         return "It was approved." if _approves(result) else "It was not approved, so I stop here."
     if name == "file_operations":
         return _quoted(result)
-    return f"The command gave:\n\n```\n{_quoted(result.rstrip())}\n```"
+    return f"The command gave:\n\n```\n{_quoted(_printed(result).rstrip())}\n```"
+
+
+def _printed(result: str) -> str:
+    """What a command wrote, when the result says so in the way of `shell`."""
+    try:
+        value: Any = json.loads(result)
+    except ValueError:
+        return result
+    if not isinstance(value, dict):
+        return result
+    told = cast(dict[str, Any], value)
+    wrote = f"{told.get('stdout', '')}{told.get('stderr', '')}"
+    if told.get("exit_code") == 0 and wrote:
+        return wrote
+    return f"{wrote}(exit code {told.get('exit_code')})"
 
 
 def _quoted(result: str) -> str:

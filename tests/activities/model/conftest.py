@@ -18,7 +18,7 @@ from store import Store, migrate
 @pytest.fixture(scope="session")
 def warm_gateway() -> None:
     """LiteLLM, imported once for all tests that call a model."""
-    asyncio.run(gateway.warm())
+    asyncio.run(gateway.load())
 
 
 @pytest.fixture
