@@ -20,6 +20,7 @@ from api.faults import Faults
 from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
+from api.own import answer_own, is_own
 from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
@@ -41,6 +42,7 @@ class _Progress:
     """What is known of a request so far, for its error answer and its line in the log."""
 
     operation: Operation | None = None
+    name: str = "-"
 
 
 class Front:
@@ -72,7 +74,7 @@ class Front:
             access_log.info(
                 "%s %s %d %.1fms %s",
                 request.method,
-                progress.operation.name if progress.operation else "-",
+                progress.operation.name if progress.operation else progress.name,
                 response.status_code,
                 (time.monotonic() - started) * 1000,
                 request_id,
@@ -91,7 +93,13 @@ class Front:
         raw_query = request.scope["query_string"].decode("ascii", "replace")
         check_body = await self.context.gate.admit(wire, raw_query)
 
-        # 2. The operation, by method and raw path.
+        # 2. What is not AWS's has a place of its own.
+        if is_own(wire.raw_path):
+            check_body(await _read_body(request))
+            progress.name, answer = await answer_own(self.context, wire)
+            return _to_response(answer)
+
+        # 3. The operation, by method and raw path.
         route = self._model.route(wire.method, wire.raw_path, wire.query)
         if route is None:
             return _to_response(unknown_operation(wire.method, wire.raw_path[:200]))
@@ -100,21 +108,21 @@ class Front:
         if handler is None:
             raise not_served(operation)
 
-        # 3. The body, which the signature must fit.
+        # 4. The body, which the signature must fit.
         body = await _read_body(request)
         check_body(body)
 
-        # 4. Its parameters, read and checked against the service model.
+        # 5. Its parameters, read and checked against the service model.
         wire = replace(wire, body=body)
         faults = Faults()
         params = parse(operation.input, route.labels, wire, operation.constants, faults)
         validate(operation.input, params, faults)
         faults.raise_if_any()
 
-        # 5. The work.
+        # 6. The work.
         result = await handler(self.context, Call(params, wire.headers))
 
-        # 6. The answer, written as the service model says.
+        # 7. The answer, written as the service model says.
         if isinstance(result, EventStream):
             return StreamingResponse(
                 result.frames, operation.status, result.headers, media_type=CONTENT_TYPE

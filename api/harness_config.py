@@ -5,7 +5,7 @@ its memory or its VPC would be worse than none.
 """
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from api.faults import Faults
 from api.tool_config import read_tools
@@ -19,6 +19,7 @@ from contracts.harness import (
     SystemText,
     Truncation,
 )
+from contracts.model_params import RESERVED_WHY, reserved_params
 
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
 LIFECYCLE_BOUNDS_S = (60, 28800)
@@ -30,6 +31,15 @@ MAX_OUTPUT_TOKENS = 100_000_000
 MAX_TIMEOUT_S = 7 * 24 * 3600
 #: The transcript's window; sending more is the same as strategy none.
 MAX_WINDOW_MESSAGES = 1_000_000
+
+#: The member of `truncation.config` that goes with each strategy.
+_TRUNCATION_CONFIG = {"sliding_window": "slidingWindow", "summarization": "summarization"}
+#: AWS names no bounds. Strands, which it builds on, silently moves a ratio into these.
+_TRUNCATION_BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
+    ("slidingWindow", "messagesCount"): (1, MAX_WINDOW_MESSAGES),
+    ("summarization", "summaryRatio"): (0.1, 0.8),
+    ("summarization", "preserveRecentMessages"): (0, MAX_WINDOW_MESSAGES),
+}
 
 #: Set by the environment itself, and different in each kind of environment.
 OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
@@ -135,27 +145,26 @@ def _overridable(params: dict[str, Any], faults: Faults) -> dict[str, Any]:
 
 def _model(wire: dict[str, Any], faults: Faults) -> ModelConfig | None:
     ((provider, chosen),) = wire.items()
-    extra = chosen.get("additionalParams")
+    extra: Any = chosen.get("additionalParams")
     if extra is not None and not isinstance(extra, dict):
         faults.add(f"model.{provider}.additionalParams", "must be an object")
         return None
+    for name in reserved_params(cast("dict[str, Any]", extra or {})):
+        faults.add(f"model.{provider}.additionalParams.{name}", RESERVED_WHY)
     return ModelConfig.model_validate(wire)
 
 
 def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:
     config = _part(wire, "config")
-    if wire["strategy"] == "summarization" or "summarization" in config:
-        faults.add(
-            "truncation.strategy", "summarization is not served yet; use sliding_window or none"
-        )
-        return None
-    if wire["strategy"] == "none" and config:
-        faults.add("truncation.config", "must be absent with strategy none")
-    count = _part(config, "slidingWindow").get("messagesCount")
-    if count is not None:
-        path = "truncation.config.slidingWindow.messagesCount"
-        _check_between(count, 1, MAX_WINDOW_MESSAGES, path, faults)
-    return Truncation.model_validate(wire)
+    own = _TRUNCATION_CONFIG.get(wire["strategy"])
+    for name in config:
+        if name != own:
+            faults.add(f"truncation.config.{name}", f"does not go with strategy {wire['strategy']}")
+    for (member, name), (low, high) in _TRUNCATION_BOUNDS.items():
+        value = _part(config, member).get(name)
+        if value is not None:
+            _check_between(value, low, high, f"truncation.config.{member}.{name}", faults)
+    return None if faults else Truncation.model_validate(wire)
 
 
 def _environment(
@@ -237,6 +246,6 @@ def _part(wire: dict[str, Any], name: str) -> dict[str, Any]:
     return wire.get(name) or {}
 
 
-def _check_between(value: int, low: int, high: int, path: str, faults: Faults) -> None:
+def _check_between(value: float, low: float, high: float, path: str, faults: Faults) -> None:
     if not low <= value <= high:
         faults.add(path, f"must be at least {low} and at most {high}, not {value}")

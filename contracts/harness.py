@@ -124,25 +124,42 @@ class SlidingWindow(WireValue):
     messages_count: int = DEFAULT_WINDOW_MESSAGES
 
 
+class Summarization(WireValue):
+    """`HarnessSummarizationConfiguration`; AWS documents no defaults, these are Strands'."""
+
+    #: Of the messages that are shown, the part that a summary replaces, the oldest first.
+    summary_ratio: float = 0.3
+    preserve_recent_messages: int = 10
+    summarization_system_prompt: str | None = None
+
+
 class TruncationConfig(WireValue):
-    """`HarnessTruncationStrategyConfiguration`, as far as it is served."""
+    """`HarnessTruncationStrategyConfiguration`, a union."""
 
     sliding_window: SlidingWindow | None = None
+    summarization: Summarization | None = None
 
 
 class Truncation(WireValue):
     """`HarnessTruncationConfiguration`: what of a long conversation the model is shown."""
 
-    strategy: Literal["sliding_window", "none"] = "sliding_window"
+    strategy: Literal["sliding_window", "summarization", "none"] = "sliding_window"
     config: TruncationConfig | None = None
 
     @property
     def window(self) -> int | None:
         """How many of the newest messages are sent; None sends all."""
-        if self.strategy == "none":
+        if self.strategy != "sliding_window":
             return None
         chosen = self.config.sliding_window if self.config else None
         return (chosen or SlidingWindow()).messages_count
+
+    @property
+    def summarization(self) -> Summarization | None:
+        """How what no longer fits is summarised; None when it is not."""
+        if self.strategy != "summarization":
+            return None
+        return (self.config.summarization if self.config else None) or Summarization()
 
 
 class Lifecycle(WireValue):

@@ -239,3 +239,20 @@ class StoredMessage:
     seq: int
     invocation_id: str
     message: Message
+
+
+@dataclass(frozen=True)
+class SummaryRecord:
+    """What stands for the beginning of a transcript that is too long to be shown.
+
+    Attributes:
+        upto_seq: the newest message that it covers; it covers all before, too.
+        text: the summary.
+        usage: tokens of the model call that made it.
+        cost_pico_usd: what that call cost; None when the price is not known.
+    """
+
+    upto_seq: int
+    text: str
+    usage: TokenUsage
+    cost_pico_usd: int | None

@@ -21,6 +21,7 @@ from store.digests import call_digest
 from store.events import NewEvent, drop_deltas, insert_events
 from store.session import COLUMNS, LockedSession
 from store.settling import calls_of, settle
+from store.summaries import mark_counted
 from store.tables import call, message, session
 
 _BEGIN = (
@@ -151,6 +152,8 @@ def commit_step(
     usage: TokenUsage,
     latency_ms: int,
     model_id: str,
+    cost_pico_usd: int | None,
+    summaries: tuple[int, ...],
 ) -> int:
     """See `Turns.commit_step`."""
     writer = _writer(session_key, invocation_id, step, attempt)
@@ -177,9 +180,11 @@ def commit_step(
             **usage.model_dump(),
             "latency_ms": latency_ms,
             "model_id": model_id,
+            "cost_pico_usd": cost_pico_usd,
             "created_at": datetime.now(UTC),
         },
     )
+    mark_counted(connection, session_key, summaries)
     if calls:
         rows = [
             _call_row(session_key, invocation_id, step, seq, position, new)

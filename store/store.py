@@ -10,9 +10,11 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.summaries import Summaries
 from store.tags import Tags
 from store.transcript import Transcript
 from store.turns import Turns
+from store.usage import UsageReport
 from store.vault import ApiKeyProviders
 from store.vault_envelope import Envelopes
 from store.vault_keyring import KeyWrapper, NoRing
@@ -35,6 +37,8 @@ class Store:
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
         rotation: brings secrets under the newest master key.
+        summaries: what stands for beginnings of long transcripts.
+        usage: what model calls used and cost.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -53,6 +57,8 @@ class Store:
         self.api_keys = ApiKeyProviders(database, envelopes)
         self.access_keys = AccessKeys(database, envelopes)
         self.rotation = Rotation(database, envelopes)
+        self.summaries = Summaries(database)
+        self.usage = UsageReport(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

@@ -15,7 +15,7 @@ from pydantic import Field
 from contracts.errors import ErrorDetail
 from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
-from contracts.messages import Message, TextBlock
+from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
 from store.columns import Document, Utc, Words
 
@@ -148,6 +148,7 @@ session = sa.Table(
     #: The sandbox host that owns the session's environment.
     sa.Column("host", sa.String),
 )
+sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
 
 invocation = sa.Table(
     "invocation",
@@ -187,6 +188,8 @@ message = sa.Table(
     sa.Column("latency_ms", sa.Integer),
     sa.Column("model_id", Words),
     sa.Column("created_at", Utc, nullable=False),
+    #: Trillionths of a dollar; absent when the model's price was not known.
+    sa.Column("cost_pico_usd", sa.BigInteger),
 )
 sa.Index(
     "uq_message_step",
@@ -203,6 +206,20 @@ sa.Index(
     message.c.seq,
     sqlite_where=sa.text("user_text = 1"),
     postgresql_where=sa.text("user_text"),
+)
+
+#: Summaries of beginnings of transcripts. The transcript keeps what they stand for.
+summary = sa.Table(
+    "summary",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("upto_seq", sa.Integer, primary_key=True),
+    sa.Column("text", Words, nullable=False),
+    *(sa.Column(kind, sa.Integer, nullable=False) for kind in TokenUsage.model_fields),
+    sa.Column("cost_pico_usd", sa.BigInteger),
+    #: Whether a settled step's usage has it.
+    sa.Column("counted", sa.Boolean, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
 )
 
 call = sa.Table(

@@ -190,6 +190,8 @@ class Turns:
         usage: TokenUsage,
         latency_ms: int,
         model_id: str,
+        cost_pico_usd: int | None = None,
+        summaries: tuple[int, ...] = (),
     ) -> int:
         """Settle a step: its message joins the transcript, its deltas go.
 
@@ -203,6 +205,8 @@ class Turns:
             usage: tokens that the model call used.
             latency_ms: how long the model took.
             model_id: which model it was.
+            cost_pico_usd: what the call cost; None when its price is not known.
+            summaries: `upto_seq` of the summaries whose making `usage` and cost include.
 
         Returns:
             The message's seq; the same when the attempt settled the step before.
@@ -224,6 +228,8 @@ class Turns:
                 usage=usage,
                 latency_ms=latency_ms,
                 model_id=model_id,
+                cost_pico_usd=cost_pico_usd,
+                summaries=summaries,
             )
         )
 

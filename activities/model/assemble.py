@@ -55,6 +55,7 @@ _STOP_REASONS = {
     "guardrail_intervened": StopReason.CONTENT_FILTERED,
     "model_context_window_exceeded": StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED,
     "malformed_function_call": StopReason.MALFORMED_TOOL_USE,
+    "unexpected_tool_call": StopReason.MALFORMED_TOOL_USE,
     "malformed_response": StopReason.MALFORMED_MODEL_OUTPUT,
     # A call was announced and none came; with calls, the message ends in tool_use whatever it says.
     "tool_calls": StopReason.MALFORMED_TOOL_USE,
@@ -75,12 +76,14 @@ class Settled:
         stop_reason: why the model stopped.
         usage: what it cost.
         failures: by tool-call id, why the arguments of a call cannot be used.
+        cost_pico_usd: what the call cost in money; None when its price is not known.
     """
 
     message: Message
     stop_reason: StopReason
     usage: TokenUsage
     failures: dict[str, str]
+    cost_pico_usd: int | None = None
 
 
 @dataclass
@@ -251,13 +254,23 @@ class Assembler:
 
 
 def _parsed(text: str, finish: str | None) -> tuple[dict[str, Any], str | None]:
-    if not text.strip():
-        return {}, None
+    cut = " The answer reached its token limit." if finish in ("length", "max_tokens") else ""
     try:
-        value: Any = json.loads(text)
+        return arguments_of(text), None
     except ValueError as error:
-        cut = " The answer reached its token limit." if finish in ("length", "max_tokens") else ""
-        return {}, f"Error: the arguments are not valid JSON: {error}.{cut}"
+        return {}, f"Error: {error}.{cut}"
+
+
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments that a model wrote for a tool call; nothing at all are none.
+
+    Raises:
+        ValueError: they are no JSON object; the message says so to the model.
+    """
+    try:
+        value: Any = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise ValueError(f"the arguments are not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        return {}, "Error: the arguments must be a JSON object."
-    return value, None  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError("the arguments must be a JSON object")
+    return value  # pyright: ignore[reportUnknownVariableType]

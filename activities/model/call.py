@@ -10,10 +10,11 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -23,7 +24,9 @@ from activities.model.assemble import Assembler, Settled
 from activities.model.checks import refusal
 from activities.model.failures import judge
 from activities.model.keys import access_for
-from activities.model.mapping import Target, target_of
+from activities.model.malformed import as_end, ends_turn
+from activities.model.mapping import Target, plain, target_of
+from activities.model.summary import make_room, shown_with_summary
 from activities.model.translate import Json, messages_for, tools_for
 from activities.model.window import shown
 from activities.model.writer import DeltaWriter
@@ -31,7 +34,7 @@ from activities.tools.catalog import ToolCatalog
 from contracts.errors import ErrorType, ModelFailed, ModelFault, ServiceError, StaleAttempt
 from contracts.events import BlockDelta
 from contracts.harness import RunConfig
-from contracts.messages import Message, StopReason, TokenUsage, ToolUseBlock
+from contracts.messages import Message, StopReason, TextBlock, TokenUsage, ToolUseBlock
 from contracts.records import NewCall, StepRecord
 from contracts.settings import Settings
 from contracts.tools import CallState, ToolSpec
@@ -118,29 +121,90 @@ class ModelCalls:
             return _reply_again(start.settled)
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         run = await self._store.turns.config(session, call.invocation_id)
-        conversation = await shown(
-            self._store, session, upto_seq=start.seq, limit=run.config.truncation.window
-        )
         began = time.monotonic()
+        beating = asyncio.create_task(_heartbeat())
         try:
-            settled = await self._ask(step, run, conversation)
+            step, settled = await self._answer(step, run, start.seq)
         except ModelFailed as failed:
-            if failed.fault is not ModelFault.CONTEXT_WINDOW:
-                await self._store.turns.note_failure(session, call.invocation_id, str(failed))
-                raise _told(failed) from None
-            settled = _overflow()
+            await self._store.turns.note_failure(session, call.invocation_id, str(failed))
+            raise _told(failed) from None
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
         return await self._commit(step, run, settled, round((time.monotonic() - began) * 1000))
 
+    async def _answer(self, step: _Step, run: RunConfig, seq: int) -> tuple[_Step, Settled]:
+        """Ask the model, and again with a summary for as long as it can read less only."""
+        truncation = run.config.truncation
+        while True:
+            if truncation.summarization:
+                conversation = await shown_with_summary(self._store, step.session, upto_seq=seq)
+            else:
+                conversation = await shown(
+                    self._store, step.session, upto_seq=seq, limit=truncation.window
+                )
+            try:
+                return step, await self._ask(step, run, conversation)
+            except ModelFailed as failed:
+                if failed.fault is not ModelFault.CONTEXT_WINDOW:
+                    raise
+            if truncation.summarization is None or not await make_room(
+                self._store,
+                step.session,
+                upto_seq=seq,
+                how=truncation.summarization,
+                ask=partial(self._ask_for_summary, run),
+            ):
+                return step, _overflow()
+            # A new attempt takes back what of the first answer was written.
+            again = await self._store.turns.begin_step(step.session, step.invocation_id, step.step)
+            step = replace(step, attempt=again.attempt)
+
     async def _ask(self, step: _Step, run: RunConfig, conversation: Sequence[Message]) -> Settled:
-        access = await access_for(run.config.model, self._store, self._settings, self._env)
-        try:
-            target = target_of(run.config.model, self._settings, access)
-        except ServiceError as error:
-            raise judge(error, access.secrets()) from error
+        target, secrets = await self._target(run)
         system = [block.text for block in run.config.system_prompt]
         messages, target = messages_for(target, system, conversation)
-        tools = tools_for(target, self._catalog.offered(run), conversation)
-        return await self._stream(step, target, messages, tools, access.secrets())
+        offered = self._catalog.offered(run)
+        tools = tools_for(target, offered, conversation)
+        settled = await self._stream(step, target, messages, tools, secrets)
+        if ends_turn(settled, conversation, offered):
+            settled = as_end(settled)
+        return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
+
+    async def _ask_for_summary(self, run: RunConfig, prompt: str, text: str) -> Settled:
+        target, secrets = await self._target(run)
+        target = plain(target)
+        asked = Message(role="user", blocks=(TextBlock(text=text),))
+        messages, target = messages_for(target, (prompt,), (asked,))
+        settled = await self._read(target, messages, (), secrets)
+        return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
+
+    async def _target(self, run: RunConfig) -> tuple[Target, Mapping[str, str]]:
+        """Where the call goes, and what must be taken out of whatever comes back as text."""
+        access = await access_for(run.config.model, self._store, self._settings, self._env)
+        try:
+            return target_of(run.config.model, self._settings, access), access.secrets()
+        except ServiceError as error:
+            raise judge(error, access.secrets()) from error
+
+    async def _read(
+        self,
+        target: Target,
+        messages: Sequence[Json],
+        tools: Sequence[Json],
+        secrets: Mapping[str, str],
+        put: Callable[[BlockDelta], Awaitable[None]] | None = None,
+    ) -> Settled:
+        """Read a provider's stream to its end; pieces go to `put` as they come."""
+        assembler = Assembler(target)
+        try:
+            async with aclosing(gateway.stream(target, messages, tools)) as chunks:
+                async for chunk in chunks:
+                    if (piece := assembler.add(chunk)) is not None and put is not None:
+                        await put(piece)
+        except Exception as error:
+            raise judge(error, secrets) from error
+        return assembler.settle()
 
     async def _stream(
         self,
@@ -150,29 +214,17 @@ class ModelCalls:
         tools: Sequence[Json],
         secrets: Mapping[str, str],
     ) -> Settled:
-        """Read the provider's stream while the log is written and Temporal hears that we live."""
+        """Read the provider's stream while the log is written."""
 
         async def append(index: int, pieces: Sequence[BlockDelta]) -> None:
             await self._store.turns.append(
                 step.session, step.invocation_id, step.step, step.attempt, index, pieces
             )
 
-        async def read() -> Settled:
-            assembler = Assembler(target)
-            try:
-                async with aclosing(gateway.stream(target, messages, tools)) as chunks:
-                    async for chunk in chunks:
-                        if (piece := assembler.add(chunk)) is not None:
-                            await writer.put(piece)
-            except Exception as error:
-                raise judge(error, secrets) from error
-            return assembler.settle()
-
         writer = DeltaWriter(append)
-        reading = asyncio.create_task(read())
+        reading = asyncio.create_task(self._read(target, messages, tools, secrets, writer.put))
         writing = asyncio.create_task(writer.run())
-        beating = asyncio.create_task(_heartbeat())
-        tasks = (reading, writing, beating)
+        tasks = (reading, writing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {reading}:
@@ -181,7 +233,6 @@ class ModelCalls:
         finally:
             writer.stop()
             reading.cancel()
-            beating.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _commit(
@@ -192,6 +243,7 @@ class ModelCalls:
             await self._new_call(step.session, use, offered, settled.failures.get(use.id))
             for use in settled.message.tool_uses
         ]
+        settled, summaries = await self._with_summaries(step, run, settled)
         seq = await self._store.turns.commit_step(
             step.session,
             step.invocation_id,
@@ -202,6 +254,8 @@ class ModelCalls:
             usage=settled.usage,
             latency_ms=latency_ms,
             model_id=run.config.model.chosen.model_id,
+            cost_pico_usd=settled.cost_pico_usd,
+            summaries=summaries,
         )
         return ModelReply(
             seq=seq,
@@ -213,6 +267,22 @@ class ModelCalls:
                 if call.failure is None
             ),
         )
+
+    async def _with_summaries(
+        self, step: _Step, run: RunConfig, settled: Settled
+    ) -> tuple[Settled, tuple[int, ...]]:
+        """The answer with what the summaries before it used, by whichever attempt."""
+        if run.config.truncation.summarization is None:
+            return settled, ()
+        made = await self._store.summaries.uncounted(step.session)
+        usage, cost = settled.usage, settled.cost_pico_usd
+        for summary in made:
+            usage += summary.usage
+            if cost is not None:
+                more = summary.cost_pico_usd
+                cost = None if more is None else cost + more
+        counted = tuple(summary.upto_seq for summary in made)
+        return replace(settled, usage=usage, cost_pico_usd=cost), counted
 
     async def _new_call(
         self, session: str, use: ToolUseBlock, offered: Sequence[ToolSpec], failure: str | None
@@ -239,7 +309,8 @@ async def _heartbeat() -> None:
 def _overflow() -> Settled:
     stop_reason = StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED
     message = Message(role="assistant", blocks=(), stop_reason=stop_reason)
-    return Settled(message, stop_reason, TokenUsage(), {})
+    # Providers do not charge for a request that they refuse.
+    return Settled(message, stop_reason, TokenUsage(), {}, cost_pico_usd=0)
 
 
 def _reply_again(settled: StepRecord) -> ModelReply:

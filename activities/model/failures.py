@@ -30,6 +30,8 @@ _NOT_CONFIGURED = re.compile(
     r"|config profile .* not be found|no module named",
     re.IGNORECASE,
 )
+#: How LiteLLM words a time-out that it does not raise as one.
+_SILENT = re.compile(r"timeout on reading|timed out", re.IGNORECASE)
 _SPENT = re.compile(r"insufficient_quota|credit balance is too low", re.IGNORECASE)
 _NOISE = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)\b:?(?:\s+-)?\s*|\w+Exception - )+")
 
@@ -129,7 +131,8 @@ def _fault(error: Exception, words: str) -> ModelFault:
         return ModelFault.NOT_CONFIGURED
     if _SPENT.search(words):
         return ModelFault.REFUSED
-    if names & {"Timeout", "APITimeoutError", "TimeoutException", "TimeoutError"}:
+    late = names & {"Timeout", "APITimeoutError", "TimeoutException", "TimeoutError"}
+    if late or ("APIConnectionError" in names and _SILENT.search(words)):
         return ModelFault.TIMED_OUT
     status = _status(error)
     if status in (400, 413, 422) and _OVERFLOW.search(words):

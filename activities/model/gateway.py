@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from functools import cache
@@ -29,15 +30,30 @@ from activities.model.chunks import (
 from activities.model.mapping import Target
 from contracts.errors import ModelFailed, ModelFault
 from contracts.messages import TokenUsage
+from contracts.usage import PICO_USD_PER_USD
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
+#: Parts of a model's name that say how it is asked and not which it is.
+_BRIDGES = re.compile(r"(?<=/)(?:converse|responses)/")
+
+#: Ends that providers name and OpenAI has no word for; `assemble` knows them.
+_OWN_ENDS = (
+    "stop_sequence",
+    "model_context_window_exceeded",
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "MALFORMED_RESPONSE",
+    "network_error",
+)
+
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
 
-_ALWAYS: Json = {
+#: What every call is made with.
+CALL: Json = {
     "stream": True,
     "stream_options": {"include_usage": True},
     # Temporal owns retries: a second layer would multiply attempts and hide Retry-After.
@@ -83,7 +99,7 @@ async def stream(
     litellm = _litellm() if is_loaded() else await asyncio.to_thread(_litellm)
     offered: Json = {"tools": list(tools)} if tools else {}
     response: Any = await litellm.acompletion(
-        model=target.model, messages=list(messages), **offered, **target.parameters, **_ALWAYS
+        model=target.model, messages=list(messages), **offered, **target.parameters, **CALL
     )
     if response is None:
         # What LiteLLM returns when a second try without the parameters that a 422 named fails too.
@@ -106,6 +122,59 @@ async def stream(
         await response.aclose()
 
 
+def price(target: Target, usage: TokenUsage) -> int | None:
+    """What a call cost by LiteLLM's price table, which comes with the package.
+
+    Args:
+        target: the model that was called; its price goes by its name, whatever server answered.
+        usage: what the call used.
+
+    Returns:
+        Trillionths of a dollar, or None when the table has no price for the model. A price of
+        nothing counts as none: the table has it where nobody entered one.
+    """
+    litellm = _litellm()
+    name = _BRIDGES.sub("", target.model)
+    entry = _price_entry(litellm, name)
+    if entry is None:
+        return None
+    read, write = usage.cache_read_input_tokens, usage.cache_write_input_tokens
+    # Without a price of their own, cached tokens count as any others.
+    kept_read = read if entry.get("cache_read_input_token_cost") is not None else 0
+    kept_write = write if entry.get("cache_creation_input_token_cost") is not None else 0
+    prompt = usage.input_tokens + read + write
+    told: Any = litellm.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=usage.output_tokens,
+        total_tokens=prompt + usage.output_tokens,
+        prompt_tokens_details={"cached_tokens": kept_read, "cache_creation_tokens": kept_write},
+        cache_read_input_tokens=kept_read,
+        cache_creation_input_tokens=kept_write,
+    )
+    try:
+        asked, answered = litellm.cost_per_token(
+            model=name.partition("/")[2], custom_llm_provider=target.provider, usage_object=told
+        )
+    except Exception as error:
+        # The answer is complete; a table that cannot be read must not have it asked for again.
+        _log.warning("no price for %s: %s", name, type(error).__name__)
+        return None
+    return round((asked + answered) * PICO_USD_PER_USD)
+
+
+def _price_entry(litellm: Any, name: str) -> Json | None:
+    provider, _, model = name.partition("/")
+    try:
+        known: Any = litellm.get_model_info(model, custom_llm_provider=provider)
+    except Exception as error:
+        # How it says that it does not know a model, or not even the provider.
+        _log.info("no price for %s: %s", name, type(error).__name__)
+        return None
+    entry: Json = litellm.model_cost.get(known["key"]) or {}
+    priced = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+    return entry if None not in priced and any(priced) else None
+
+
 def is_loaded() -> bool:
     """Whether LiteLLM has been imported."""
     return _litellm.cache_info().currsize > 0
@@ -122,6 +191,9 @@ def _litellm() -> Any:
     litellm.drop_params = True
     # What goes wrong is raised to us; its own log lines would hold providers' words unredacted.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    # Of these ends it would make an ordinary "stop", and with it a cut answer a whole one.
+    helpers: Any = importlib.import_module("litellm.litellm_core_utils.core_helpers")
+    helpers._FINISH_REASON_MAP.update({reason: reason for reason in _OWN_ENDS})
     # Its bridge to the Responses API serialises half-filled models; pydantic warns on each chunk.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     return litellm

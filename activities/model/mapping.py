@@ -5,7 +5,7 @@ Sources: the members of AWS's `HarnessModelConfiguration`, and LiteLLM's names o
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,24 +13,19 @@ from activities.model.keys import NO_KEY, Access
 from contracts.errors import ModelFailed, ModelFault, invalid
 from contracts.harness import BedrockModel, GeminiModel, LiteLlmModel, ModelConfig, OpenAiModel
 from contracts.messages import Origin
+from contracts.model_params import RESERVED_WHY, reserved_params
 from contracts.settings import Settings
 
 DEMO = "demo/"
 
-#: The `additionalParams` that would change what is asked, where, or with whose key.
-RESERVED = frozenset(
-    {
-        "model", "messages", "tools", "functions", "stream", "stream_options", "n", "client",
-        "api_key", "api_base", "base_url", "custom_llm_provider", "organization", "deployment_id",
-        "num_retries", "max_retries", "fallbacks", "model_list", "timeout", "caching", "cache",
-        "callbacks", "success_callback", "failure_callback", "headers", "proxy", "ssl_verify",
-        "vertex_credentials", "acompletion", "input", "instructions",
-    }
-)  # fmt: skip
-_RESERVED_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "_")
-_OPEN_TO_ALL = frozenset({"aws_region_name", "aws_bedrock_project_id"})
-
 _REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
+
+#: Parameters that say what an answer of the agent has to look like.
+_FORM = frozenset({"tool_choice", "parallel_tool_calls", "response_format", "stop"})
+
+#: LiteLLM sends models that its price list marks so, and newer GPT-5 with tools, to the Responses
+#: API by itself; who chose chat completions has a server, or an account, that has only those.
+_STAY_IN_CHAT: dict[str, Any] = {"_skip_responses_api_bridge": True}
 
 _CLAUDE = re.compile(r"claude|anthropic", re.IGNORECASE)
 _GEMINI = re.compile(r"gemini", re.IGNORECASE)
@@ -114,6 +109,12 @@ def target_of(model: ModelConfig, settings: Settings, access: Access) -> Target:
     return Target(name, origin, thoughts, {**own, **given, **additional})
 
 
+def plain(target: Target) -> Target:
+    """The same model without what forces its answers into a form."""
+    kept = {name: value for name, value in target.parameters.items() if name not in _FORM}
+    return replace(target, parameters=kept)
+
+
 def origin_of(model_id: str) -> Origin:
     """The family of a model, by its id."""
     for pattern, origin in (
@@ -136,11 +137,7 @@ def _bedrock(
         case "responses":
             return f"bedrock_mantle/responses/{model.model_id}", region
         case "chat_completions":
-            # Without it, LiteLLM sends models that its price list marks so to the Responses API.
-            return f"bedrock_mantle/{model.model_id}", {
-                **region,
-                "_skip_responses_api_bridge": True,
-            }
+            return f"bedrock_mantle/{model.model_id}", {**region, **_STAY_IN_CHAT}
         case _:
             return f"bedrock/converse/{model.model_id}", region
 
@@ -148,7 +145,7 @@ def _bedrock(
 def _openai(model: OpenAiModel, access: Access) -> tuple[str, dict[str, Any]]:
     own = access.sent("openai", model.api_base)
     if model.api_format == "chat_completions":
-        return f"openai/{model.model_id}", own
+        return f"openai/{model.model_id}", {**own, **_STAY_IN_CHAT}
     return f"openai/responses/{model.model_id}", own
 
 
@@ -176,20 +173,6 @@ def _thoughts(name: str, origin: Origin) -> Thoughts:
 
 
 def _additional(given: dict[str, Any]) -> dict[str, Any]:
-    for name, value in given.items():
-        _refuse_reserved(name)
-        if name == "extra_body" and isinstance(value, dict):
-            for inner in value:  # pyright: ignore[reportUnknownVariableType]
-                _refuse_reserved(str(inner))  # pyright: ignore[reportUnknownArgumentType]
+    for name in reserved_params(given):
+        raise invalid(f"model.additionalParams.{name}", RESERVED_WHY)
     return given
-
-
-def _refuse_reserved(name: str) -> None:
-    if name in _OPEN_TO_ALL:
-        return
-    if name in RESERVED or name.startswith(_RESERVED_PREFIXES):
-        raise invalid(
-            f"model.additionalParams.{name}",
-            "must not be set here: it decides what is sent, where to, or with whose key. "
-            "additionalParams are for the model's own parameters.",
-        )

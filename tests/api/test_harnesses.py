@@ -180,3 +180,21 @@ def test_an_operation_that_is_not_served_says_so(control: Any):
         "Operation ListMemories of bedrock-agentcore-control is not served by this Everloop"
     )
     assert error["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+def test_summarization_is_kept_as_it_was_asked_for(control: Any):
+    truncation = {
+        "strategy": "summarization",
+        "config": {
+            "summarization": {
+                "summaryRatio": 0.5,
+                "preserveRecentMessages": 4,
+                "summarizationSystemPrompt": "In one line.",
+            }
+        },
+    }
+    made = control.create_harness(
+        harnessName="summed", executionRoleArn=ROLE, truncation=truncation
+    )
+    found = control.get_harness(harnessId=made["harness"]["harnessId"])
+    assert found["harness"]["truncation"] == truncation

@@ -95,7 +95,40 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"maxIterations": 2**31}, ["maxIterations"]),
     ({"maxIterations": 1.5}, ["maxIterations"]),
-    ({"truncation": {"strategy": "summarization"}}, ["truncation.strategy"]),
+    (
+        {
+            "model": {
+                "liteLlmModelConfig": {
+                    "modelId": "openai/m",
+                    "additionalParams": {
+                        "api_key": "k",
+                        "seed": 1,
+                        "extra_body": {"aws_secret_access_key": "s", "top_k": 2},
+                    },
+                }
+            }
+        },
+        [
+            "model.liteLlmModelConfig.additionalParams.api_key",
+            "model.liteLlmModelConfig.additionalParams.aws_secret_access_key",
+        ],
+    ),
+    (
+        {
+            "truncation": {
+                "strategy": "summarization",
+                "config": {"summarization": {"summaryRatio": 0.9, "preserveRecentMessages": -1}},
+            }
+        },
+        [
+            "truncation.config.summarization.summaryRatio",
+            "truncation.config.summarization.preserveRecentMessages",
+        ],
+    ),
+    (
+        {"truncation": {"strategy": "summarization", "config": {"slidingWindow": {}}}},
+        ["truncation.config.slidingWindow"],
+    ),
     (
         {
             "truncation": {

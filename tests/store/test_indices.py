@@ -80,6 +80,14 @@ async def use_everything(store: Store) -> None:
     await use_vault(store)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
+    await store.summaries.newest(play.session, before_seq=9)
+    await store.summaries.uncounted(play.session)
+    await store.usage.knows(play.session)
+    await store.usage.of_session(play.session)
+    await store.usage.invocations(play.session, limit=9)
+    await store.usage.calls(play.session, "i1")
+    await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
+    await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9)
 
 
 async def use_vault(store: Store) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from everloop.cli import create, dev, env, harnesses, invoke, operator, status
+from everloop.cli import create, dev, env, harnesses, invoke, operator, status, usage
 from everloop.cli.demo import command as demo
 from everloop.cli.errors import reported
 
@@ -30,5 +30,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (create, harnesses, invoke, dev, status, env, operator, demo):
+for _module in (create, harnesses, invoke, usage, dev, status, env, operator, demo):
     _module.register(app)

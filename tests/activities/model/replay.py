@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,10 +38,11 @@ class Request:
 
 @dataclass
 class Replay:
-    """Answers requests in order; the last reply repeats."""
+    """Answers requests in order, where the last reply repeats, or as `answer` says."""
 
     replies: list[Reply]
     url: str = ""
+    answer: Callable[[Request], Reply] | None = None
     requests: list[Request] = field(default_factory=list[Request])
     #: Set when a client went away from a held answer.
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,7 +56,7 @@ class Replay:
         self._none_open.clear()
         try:
             while (request := await _read(reader)) is not None:
-                reply = self.replies[min(len(self.requests), len(self.replies) - 1)]
+                reply = self._reply(request)
                 self.requests.append(request)
                 await self._answer(reply, reader, writer)
                 if reply.cut:
@@ -67,6 +68,11 @@ class Replay:
             self._open.discard(writer)
             if not self._open:
                 self._none_open.set()
+
+    def _reply(self, request: Request) -> Reply:
+        if self.answer is not None:
+            return self.answer(request)
+        return self.replies[min(len(self.requests), len(self.replies) - 1)]
 
     async def _gone_or_released(self, reader: asyncio.StreamReader) -> None:
         gone = asyncio.create_task(reader.read(1))
@@ -122,9 +128,11 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def replaying(*replies: Reply) -> AsyncGenerator[Replay]:
+async def replaying(
+    *replies: Reply, answer: Callable[[Request], Reply] | None = None
+) -> AsyncGenerator[Replay]:
     """A provider on a free port of loopback."""
-    replay = Replay(list(replies))
+    replay = Replay(list(replies), answer=answer)
     server = await asyncio.start_server(replay.serve, "127.0.0.1", 0)
     replay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

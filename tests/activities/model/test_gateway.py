@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,8 +23,11 @@ from activities.model.chunks import (
     Text,
     Usage,
 )
-from activities.model.mapping import Target, Thoughts
+from activities.model.keys import Access
+from activities.model.mapping import Target, Thoughts, target_of
+from contracts.harness import ModelConfig
 from contracts.messages import Origin, TokenUsage
+from contracts.settings import Settings
 from tests.activities.model import replay
 from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.replay import Reply, call_delta, chat, chat_chunk, replaying, sse
@@ -211,13 +215,26 @@ async def test_openai_responses_with_encrypted_reasoning() -> None:
     )
 
 
-async def test_a_chosen_chat_format_goes_to_chat_completions() -> None:
+@pytest.mark.parametrize(
+    "union",
+    [
+        {"openAiModelConfig": {"modelId": "gpt-5.4", "apiKeyArn": "arn:aws:iam::x"}},
+        {"bedrockModelConfig": {"modelId": "openai.gpt-5.5"}},
+    ],
+    ids=["openai", "bedrock"],
+)
+async def test_a_chosen_chat_format_stays_with_chat_completions(
+    union: dict[str, dict[str, Any]], settings: Settings
+) -> None:
+    (member,) = union.values()
+    # With tools and an effort, LiteLLM would move both to the Responses API.
+    member |= {"apiFormat": "chat_completions", "additionalParams": {"reasoning_effort": "low"}}
     async with replaying(chat({"content": "a"})) as provider:
-        for model in ("openai/gpt-5.4", "bedrock_mantle/openai.gpt-5.5"):
-            own = {"_skip_responses_api_bridge": True} if "mantle" in model else {}
-            chosen = target(model, f"{provider.url}/v1", **own)
-            await collect(gateway.stream(chosen, HI, SHELL))
-    assert [request.path for request in provider.requests] == ["/v1/chat/completions"] * 2
+        env = {"OPENAI_API_KEY": "k", "AWS_REGION": "us-east-1"}
+        chosen = target_of(ModelConfig.model_validate(union), settings, Access(env))
+        own = {**chosen.parameters, "api_base": f"{provider.url}/v1", "api_key": "k"}
+        await collect(gateway.stream(replace(chosen, parameters=own), HI, SHELL))
+    assert [request.path for request in provider.requests] == ["/v1/chat/completions"]
 
 
 async def test_usage_is_counted_when_the_provider_does_not_tell() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from activities.model.keys import NO_KEY, Access
-from activities.model.mapping import RESERVED, Thoughts, origin_of, target_of
+from activities.model.mapping import Thoughts, origin_of, target_of
 from contracts.errors import ModelFailed, ModelFault, ServiceError
 from contracts.harness import ModelConfig
 from contracts.messages import Origin
+from contracts.model_params import RESERVED
 from contracts.settings import Settings
 
 ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/x/k"
@@ -82,10 +83,9 @@ def test_the_region_is_ours_only_when_the_environment_names_none(settings: Setti
 
 
 def test_a_chosen_api_format_is_kept_against_the_price_list(settings: Settings) -> None:
-    config = bedrock(apiFormat="chat_completions")
-    assert target_of(config, settings, Access(AWS)).parameters == {
-        "_skip_responses_api_bridge": True
-    }
+    for config in (bedrock(apiFormat="chat_completions"), openai(apiFormat="chat_completions")):
+        parameters = target_of(config, settings, Access({**KEYS, **AWS})).parameters
+        assert parameters == {"_skip_responses_api_bridge": True}
 
 
 def test_responses_keep_nothing_at_the_provider(settings: Settings) -> None:
@@ -100,6 +100,7 @@ def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
     assert target_of(config, settings, Access({})).parameters == {
         "api_base": "http://localhost:1/v1",
         "api_key": NO_KEY,
+        "_skip_responses_api_bridge": True,
     }
     assert target_of(config, settings, Access(KEYS)).parameters["api_key"] == NO_KEY
     other = litellm("hosted_vllm/q", apiBase="http://localhost:1/v1")

@@ -1,0 +1,141 @@
+"""What model calls used: of a harness, of a session, of one invocation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.context import Context
+from contracts.errors import AwsError, ServiceError, invalid
+from contracts.ids import session_key
+from contracts.usage import PICO_USD_PER_USD, ModelUsage, Usage
+
+Labels = Mapping[str, str]
+Query = Mapping[str, str]
+
+#: Sessions or invocations listed unless the request says otherwise.
+DEFAULT_LISTED = 100
+#: The most that are listed: some hundreds of kilobytes of JSON.
+MAX_LISTED = 1000
+
+
+async def harness_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+    """All sessions of a harness: the sum, by model, and of each of the newest sessions.
+
+    A deleted harness still has the usage of its sessions.
+
+    Raises:
+        ServiceError: ValidationException, ResourceNotFoundException.
+    """
+    limit = _max_results(query)
+    account, harness_id = context.settings.account, labels["harnessId"]
+    models = await context.store.usage.of_harness(account, harness_id)
+    sessions = await context.store.usage.sessions(account, harness_id, limit=limit)
+    if not sessions:
+        await context.store.harnesses.get(account, harness_id)
+    return {
+        "harnessId": harness_id,
+        **_sums(models),
+        "sessions": [
+            {
+                "runtimeSessionId": each.runtime_session_id,
+                "createdAt": each.created_at,
+                "usage": show_usage(each.usage),
+            }
+            for each in sessions
+        ],
+    }
+
+
+async def session_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+    """One session: the sum, by model, and of each of the newest invocations.
+
+    Raises:
+        ServiceError: ValidationException, ResourceNotFoundException.
+    """
+    limit = _max_results(query)
+    session = await _session(context, labels)
+    invocations = await context.store.usage.invocations(session, limit=limit)
+    return {
+        "harnessId": labels["harnessId"],
+        "runtimeSessionId": labels["runtimeSessionId"],
+        **_sums(await context.store.usage.of_session(session)),
+        "invocations": [
+            {
+                "invocationId": each.invocation_id,
+                "state": each.state,
+                "stopReason": each.stop_reason,
+                "createdAt": each.created_at,
+                "usage": show_usage(each.usage),
+            }
+            for each in invocations
+        ],
+    }
+
+
+async def invocation_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+    """One invocation: the sum, and every model call.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    del query
+    session = await _session(context, labels)
+    invocation_id = labels["invocationId"]
+    if await context.store.turns.invocation(session, invocation_id) is None:
+        raise ServiceError(AwsError.NOT_FOUND, f"There is no invocation {invocation_id}.")
+    calls = await context.store.usage.calls(session, invocation_id)
+    return {
+        "harnessId": labels["harnessId"],
+        "runtimeSessionId": labels["runtimeSessionId"],
+        "invocationId": invocation_id,
+        "usage": show_usage(Usage.total(each.usage for each in calls)),
+        "modelCalls": [
+            {
+                "step": each.step,
+                "modelId": each.model_id,
+                "latencyMs": each.latency_ms,
+                "endedAt": each.at,
+                "usage": show_usage(each.usage),
+            }
+            for each in calls
+        ],
+    }
+
+
+def show_usage(usage: Usage) -> dict[str, Any]:
+    """Usage as our JSON has it; `costUsd` is null when no call's price is known."""
+    tokens = usage.tokens
+    cost = usage.cost_pico_usd
+    return {
+        "modelCalls": usage.model_calls,
+        "inputTokens": tokens.input_tokens,
+        "outputTokens": tokens.output_tokens,
+        "totalTokens": tokens.total_tokens,
+        "cacheReadInputTokens": tokens.cache_read_input_tokens,
+        "cacheWriteInputTokens": tokens.cache_write_input_tokens,
+        "costUsd": None if cost is None else cost / PICO_USD_PER_USD,
+        "unpricedModelCalls": usage.unpriced_calls,
+    }
+
+
+def _sums(models: Sequence[ModelUsage]) -> dict[str, Any]:
+    return {
+        "usage": show_usage(Usage.total(each.usage for each in models)),
+        "models": [{"modelId": each.model_id, "usage": show_usage(each.usage)} for each in models],
+    }
+
+
+async def _session(context: Context, labels: Labels) -> str:
+    key = session_key(context.settings.account, labels["harnessId"], labels["runtimeSessionId"])
+    if not await context.store.usage.knows(key):
+        raise ServiceError(
+            AwsError.NOT_FOUND,
+            f"Harness {labels['harnessId']} has no session {labels['runtimeSessionId']}.",
+        )
+    return key
+
+
+def _max_results(query: Query) -> int:
+    given = query.get("maxResults", str(DEFAULT_LISTED))
+    if not given.isdecimal() or not 1 <= int(given) <= MAX_LISTED:
+        raise invalid("maxResults", f"must be a whole number from 1 to {MAX_LISTED}")
+    return int(given)

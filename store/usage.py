@@ -1,0 +1,179 @@
+"""What model calls used: sums over settled steps, as far as they have come."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contracts.messages import TokenUsage
+from contracts.usage import CallUsage, InvocationUsage, ModelUsage, SessionUsage, Usage
+from store.engine import Database
+from store.tables import invocation, message, session
+
+_KINDS = tuple(TokenUsage.model_fields)
+_SUMS = (
+    sa.func.count().label("calls"),
+    *(sa.func.coalesce(sa.func.sum(message.c[kind]), 0).label(kind) for kind in _KINDS),
+    sa.func.sum(message.c.cost_pico_usd).label("cost"),
+    sa.func.count(message.c.cost_pico_usd).label("priced"),
+)
+_OF_SESSION = (message.c.session == sa.bindparam("session"), message.c.step.is_not(None))
+_OF_HARNESS = (
+    session.c.account == sa.bindparam("account"),
+    session.c.harness_id == sa.bindparam("harness_id"),
+)
+
+_SESSION_MODELS = (
+    sa.select(message.c.model_id, *_SUMS)
+    .where(*_OF_SESSION)
+    .group_by(message.c.model_id)
+    .order_by(message.c.model_id)
+)
+_SESSION_INVOCATIONS = (
+    sa.select(message.c.invocation_id, *_SUMS).where(*_OF_SESSION).group_by(message.c.invocation_id)
+)
+_INVOCATIONS = (
+    sa.select(
+        invocation.c.invocation_id,
+        invocation.c.state,
+        invocation.c.stop_reason,
+        invocation.c.created_at,
+    )
+    .where(invocation.c.session == sa.bindparam("session"))
+    .order_by(invocation.c.created_at.desc(), invocation.c.invocation_id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_CALLS = (
+    sa.select(
+        message.c.step,
+        message.c.model_id,
+        *(message.c[kind] for kind in _KINDS),
+        message.c.cost_pico_usd,
+        message.c.latency_ms,
+        message.c.created_at,
+    )
+    .where(*_OF_SESSION, message.c.invocation_id == sa.bindparam("invocation"))
+    .order_by(message.c.step)
+)
+_HARNESS_MODELS = (
+    sa.select(message.c.model_id, *_SUMS)
+    .join_from(session, message)
+    .where(*_OF_HARNESS, message.c.step.is_not(None))
+    .group_by(message.c.model_id)
+    .order_by(message.c.model_id)
+)
+_SESSIONS = (
+    sa.select(session.c.key, session.c.runtime_session_id, session.c.created_at)
+    .where(*_OF_HARNESS)
+    .order_by(session.c.created_at.desc(), session.c.key)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_SESSION_SUM = sa.select(*_SUMS).where(*_OF_SESSION)
+_KNOWN = sa.select(session.c.key).where(session.c.key == sa.bindparam("session"))
+
+
+class UsageReport:
+    """Tokens and money of sessions and harnesses."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a database."""
+        self._database = database
+
+    async def knows(self, session_key: str) -> bool:
+        """Whether there is such a session."""
+        return await self._database.read(
+            lambda connection: (
+                connection.execute(_KNOWN, {"session": session_key}).first() is not None
+            )
+        )
+
+    async def of_session(self, session_key: str) -> tuple[ModelUsage, ...]:
+        """What a session used, by model."""
+        return await self._models(_SESSION_MODELS, {"session": session_key})
+
+    async def of_harness(self, account: str, harness_id: str) -> tuple[ModelUsage, ...]:
+        """What all sessions of a harness used, by model."""
+        return await self._models(_HARNESS_MODELS, {"account": account, "harness_id": harness_id})
+
+    async def invocations(self, session_key: str, *, limit: int) -> tuple[InvocationUsage, ...]:
+        """What each of the newest invocations of a session used, newest first."""
+
+        def work(connection: Connection) -> tuple[InvocationUsage, ...]:
+            found = connection.execute(_INVOCATIONS, {"session": session_key, "limit": limit}).all()
+            sums = {
+                row.invocation_id: _usage(row)
+                for row in connection.execute(_SESSION_INVOCATIONS, {"session": session_key})
+            }
+            return tuple(
+                InvocationUsage(
+                    invocation_id=row.invocation_id,
+                    state=row.state,
+                    stop_reason=row.stop_reason,
+                    created_at=row.created_at,
+                    usage=sums.get(row.invocation_id, Usage()),
+                )
+                for row in found
+            )
+
+        return await self._database.read(work)
+
+    async def calls(self, session_key: str, invocation_id: str) -> tuple[CallUsage, ...]:
+        """Every model call of an invocation, in order."""
+
+        def work(connection: Connection) -> tuple[CallUsage, ...]:
+            key = {"session": session_key, "invocation": invocation_id}
+            return tuple(_call(row) for row in connection.execute(_CALLS, key))
+
+        return await self._database.read(work)
+
+    async def sessions(
+        self, account: str, harness_id: str, *, limit: int
+    ) -> tuple[SessionUsage, ...]:
+        """What each of the newest sessions of a harness used, newest first."""
+
+        def work(connection: Connection) -> tuple[SessionUsage, ...]:
+            key = {"account": account, "harness_id": harness_id, "limit": limit}
+            return tuple(
+                SessionUsage(
+                    runtime_session_id=row.runtime_session_id,
+                    created_at=row.created_at,
+                    usage=_usage(connection.execute(_SESSION_SUM, {"session": row.key}).one()),
+                )
+                for row in connection.execute(_SESSIONS, key).all()
+            )
+
+        return await self._database.read(work)
+
+    async def _models(
+        self, statement: sa.Select[Any], key: dict[str, str]
+    ) -> tuple[ModelUsage, ...]:
+        def work(connection: Connection) -> Sequence[ModelUsage]:
+            return [
+                ModelUsage(row.model_id, _usage(row)) for row in connection.execute(statement, key)
+            ]
+
+        return tuple(await self._database.read(work))
+
+
+def _tokens(row: Any) -> TokenUsage:
+    return TokenUsage(**{kind: int(getattr(row, kind)) for kind in _KINDS})
+
+
+def _usage(row: Any) -> Usage:
+    return Usage(
+        model_calls=row.calls,
+        tokens=_tokens(row),
+        cost_pico_usd=int(row.cost) if row.priced else None,
+        unpriced_calls=row.calls - row.priced,
+    )
+
+
+def _call(row: Any) -> CallUsage:
+    return CallUsage(
+        step=row.step,
+        model_id=row.model_id,
+        usage=Usage.of_call(_tokens(row), row.cost_pico_usd),
+        latency_ms=row.latency_ms,
+        at=row.created_at,
+    )

@@ -1,0 +1,188 @@
+"""Usage over HTTP and from the command line, of turns in a real store."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.messages import Message, StopReason, TextBlock, TokenUsage
+from store import migrate
+from tests.api.live import Live, Turn, live_server
+from tests.api.raw import RawAnswer, call
+
+SESSION = "s" * 33
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
+    database = tmp_path / "everloop.db"
+    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{database}")
+    async with live_server(database, tmp_path) as server:
+        yield server
+
+
+async def answer(turn: Turn) -> None:
+    """Two models have a part in it; nobody knows what the second one costs."""
+    await turn.open()
+    for step, model_id, cost in ((0, "openai/gpt-4.1", 1_500_000_000), (1, "demo/scripted", None)):
+        await turn.begin(step)
+        blocks = (TextBlock(text="Hi"),)
+        await turn.store.turns.commit_step(
+            turn.session,
+            turn.invocation_id,
+            step,
+            turn.attempts[step],
+            message=Message(role="assistant", blocks=blocks, stop_reason=StopReason.END_TURN),
+            calls=(),
+            usage=TokenUsage(input_tokens=10, output_tokens=2, cache_read_input_tokens=5),
+            latency_ms=7,
+            model_id=model_id,
+            cost_pico_usd=cost,
+        )
+    await turn.close()
+
+
+def used(calls: int, cost: float | None, unpriced: int) -> dict[str, Any]:
+    return {
+        "modelCalls": calls,
+        "inputTokens": 10 * calls,
+        "outputTokens": 2 * calls,
+        "totalTokens": 12 * calls,
+        "cacheReadInputTokens": 5 * calls,
+        "cacheWriteInputTokens": 0,
+        "costUsd": cost,
+        "unpricedModelCalls": unpriced,
+    }
+
+
+async def harness_with_two_turns(live: Live) -> str:
+    live.sessions.play = answer
+    arn = await live.harness()
+    await live.say(arn)
+    await live.say(arn)
+    return arn.rpartition("/")[2]
+
+
+async def get(live: Live, path: str) -> RawAnswer:
+    return await asyncio.to_thread(call, live.port, "GET", f"/everloop/v1/{path}")
+
+
+async def test_usage_of_a_session_by_model_and_invocation(live: Live):
+    harness_id = await harness_with_two_turns(live)
+    answer = await get(live, f"harnesses/{harness_id}/sessions/{SESSION}/usage")
+    assert answer.status == 200
+    assert answer.headers["x-amzn-requestid"]
+    told = answer.json
+    assert told["usage"] == used(4, 0.003, 2)
+    assert told["models"] == [
+        {"modelId": "demo/scripted", "usage": used(2, None, 2)},
+        {"modelId": "openai/gpt-4.1", "usage": used(2, 0.003, 0)},
+    ]
+    assert [each["usage"] for each in told["invocations"]] == [used(2, 0.0015, 1)] * 2
+    assert {each["stopReason"] for each in told["invocations"]} == {"end_turn"}
+    limited = await get(live, f"harnesses/{harness_id}/sessions/{SESSION}/usage?maxResults=1")
+    assert len(limited.json["invocations"]) == 1
+    assert limited.json["usage"] == told["usage"]
+
+
+async def test_usage_of_an_invocation_call_by_call(live: Live):
+    harness_id = await harness_with_two_turns(live)
+    path = f"harnesses/{harness_id}/sessions/{SESSION}"
+    session = (await get(live, f"{path}/usage")).json
+    invocation_id = session["invocations"][0]["invocationId"]
+    told = (await get(live, f"{path}/invocations/{invocation_id}/usage")).json
+    assert told["usage"] == used(2, 0.0015, 1)
+    first, second = told["modelCalls"]
+    assert (first["step"], first["modelId"], first["latencyMs"]) == (0, "openai/gpt-4.1", 7)
+    assert first["usage"] == used(1, 0.0015, 0)
+    assert second["usage"] == used(1, None, 1)
+
+
+async def test_usage_of_a_harness_outlives_it(live: Live):
+    harness_id = await harness_with_two_turns(live)
+    before = (await get(live, f"harnesses/{harness_id}/usage")).json
+    assert before["usage"] == used(4, 0.003, 2)
+    assert [each["runtimeSessionId"] for each in before["sessions"]] == [SESSION]
+    await asyncio.to_thread(live.control.delete_harness, harnessId=harness_id)
+    assert (await get(live, f"harnesses/{harness_id}/usage")).json == before
+
+
+async def test_a_harness_that_was_never_used_has_an_empty_sum(live: Live):
+    arn = await live.harness("idle")
+    told = (await get(live, f"harnesses/{arn.rpartition('/')[2]}/usage")).json
+    assert told["usage"] == used(0, None, 0)
+    assert told["sessions"] == told["models"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("harnesses/none-abcdefghij/usage", 404, "ResourceNotFoundException"),
+        ("harnesses/none-abcdefghij/sessions/x/usage", 404, "ResourceNotFoundException"),
+        ("harnesses/{id}/sessions/{s}/invocations/x/usage", 404, "ResourceNotFoundException"),
+        ("harnesses/{id}/usage?maxResults=0", 400, "ValidationException"),
+        ("harnesses/{id}/usage?maxResults=1001", 400, "ValidationException"),
+        ("harnesses/{id}/sessions/{s}/usage?maxResults=x", 400, "ValidationException"),
+        ("nothing", 404, "UnknownOperationException"),
+    ],
+)
+async def test_errors_look_as_awss_do(live: Live, path: str, status: int, error: str):
+    harness_id = await harness_with_two_turns(live)
+    answer = await get(live, path.format(id=harness_id, s=SESSION))
+    assert (answer.status, answer.error) == (status, error)
+    assert answer.json["message"]
+    if status == 400:
+        assert answer.fields == ["maxResults"]
+
+
+async def test_only_get_is_answered(live: Live):
+    path = "/everloop/v1/harnesses/none-abcdefghij/usage"
+    answer = await asyncio.to_thread(call, live.port, "POST", path, {})
+    assert (answer.status, answer.error) == (404, "UnknownOperationException")
+
+
+async def everloop(live: Live, *words: str) -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{live.port}"
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "everloop.cli", *words, "--endpoint-url", url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
+    )
+
+
+async def test_the_command_shows_money_and_what_is_not_known(live: Live):
+    await harness_with_two_turns(live)
+    done = await everloop(live, "usage", "agent")
+    assert done.returncode == 0, done.stderr
+    heading, session, total = (line.split() for line in done.stdout.splitlines())
+    assert heading[:4] == ["session", "calls", "in", "out"]
+    assert session == [SESSION, "4", "40", "8", "20", "0", "$0.003000", "+", "?"]
+    assert total == ["total", *session[1:]]
+
+    done = await everloop(live, "usage", "agent", "--session-id", SESSION, "--json")
+    told = json.loads(done.stdout)
+    assert told["usage"] == used(4, 0.003, 2)
+
+    invocation_id = told["invocations"][0]["invocationId"]
+    where = ("--session-id", SESSION, "--invocation-id", invocation_id)
+    done = await everloop(live, "usage", "agent", *where)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[1][:2] == ["0", "openai/gpt-4.1"] and lines[1][-1] == "$0.001500"
+    assert lines[2][:2] == ["1", "demo/scripted"] and lines[2][-1] == "?"
+
+
+async def test_the_command_says_what_is_wrong(live: Live):
+    await live.harness()
+    done = await everloop(live, "usage", "agent", "--session-id", "never-used")
+    assert done.returncode == 1 and "ResourceNotFoundException" in done.stderr
+    done = await everloop(live, "usage", "agent", "--invocation-id", "x")
+    assert done.returncode == 2 and "--session-id" in done.stderr
