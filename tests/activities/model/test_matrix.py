@@ -6,7 +6,7 @@ as the real one and answers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from contracts.harness import RunConfig
 from contracts.messages import Message, StopReason, TextBlock, ToolResultBlock, ToolStatus
 from contracts.settings import Settings
 from contracts.turn import ModelReply
+from contracts.vault import ApiKeyProviderArn
 from store import Store
 from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.session import SESSION, Session, run_config
@@ -37,7 +38,7 @@ LOOKUP = {
         }
     },
 }
-KEY_ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/x/k"
+KEY_ARN = str(ApiKeyProviderArn("us-east-1", "0" * 12, "key"))
 THINKING = {
     "maxTokens": 4096,
     "additionalParams": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
@@ -185,7 +186,9 @@ async def test_a_tool_loop_survives_a_switch_and_the_way_back(
     script: list[Said] = []
     async with speaking(lambda _: script[-1]) as providers:
         point_at(providers.url, monkeypatch)
-        talk = Conversation(Session(store, settings), providers, script=script)
+        talk = Conversation(
+            Session(store, replace(settings, keys_from_env=True)), providers, script=script
+        )
 
         first, second = asks("A", "Bern", "Basel"), asks("B", "Chur")
         asked = await talk.turn(origin, first, TextBlock(text="the weather?"))

@@ -1,6 +1,7 @@
 """What providers do at the edges, each in its own protocol: ends, overflows, garbled arguments."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from contracts.errors import ErrorType
 from contracts.messages import StopReason, TextBlock, ToolStatus
 from contracts.settings import Settings
 from contracts.turn import ModelReply
+from contracts.vault import ApiKeyProviderArn
 from store import Store
 from tests.activities.model import replay
 from tests.activities.model.provider import LITELLM_WARNS
@@ -20,7 +22,7 @@ from tests.activities.model.session import INVOCATION, SESSION, Session, at, run
 
 pytestmark = [pytest.mark.usefixtures("litellm_clients"), *LITELLM_WARNS]
 
-KEY_ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:token-vault/default/x/k"
+KEY_ARN = str(ApiKeyProviderArn("us-east-1", "0" * 12, "key"))
 MODELS: dict[str, dict[str, Any]] = {
     "anthropic": {"liteLlmModelConfig": {"modelId": "anthropic/claude-sonnet-4-5"}},
     "converse": {"bedrockModelConfig": {"modelId": "amazon.nova-pro-v1:0"}},
@@ -38,7 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def session(store: Store, settings: Settings) -> Session:
-    return Session(store, settings)
+    return Session(store, replace(settings, keys_from_env=True))
 
 
 async def answered(
