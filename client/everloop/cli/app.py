@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from everloop.cli import create, dev, env, harnesses, invoke, status
+from everloop.cli import apply, create, dev, endpoint, env, harnesses, invoke, status, versions
 from everloop.cli.demo import command as demo
 from everloop.cli.errors import reported
 
@@ -30,5 +30,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (create, harnesses, invoke, dev, status, env, demo):
+for _module in (create, harnesses, versions, endpoint, apply, invoke, dev, status, env, demo):
     _module.register(app)
