@@ -5,7 +5,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from everloop.cli import create, dev, env, harnesses, invoke, operator, status, usage
+from everloop.cli import (
+    apply,
+    create,
+    dev,
+    endpoint,
+    env,
+    harnesses,
+    invoke,
+    operator,
+    status,
+    usage,
+    versions,
+)
 from everloop.cli.demo import command as demo
 from everloop.cli.errors import reported
 
@@ -30,5 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (create, harnesses, invoke, usage, dev, status, env, operator, demo):
+for _module in (
+    *(create, harnesses, versions, endpoint, apply),
+    *(invoke, usage, dev, status, env, operator, demo),
+):
     _module.register(app)

@@ -71,6 +71,19 @@ class Aws:
         with _translated(self._connection.control_url):
             return self._control.delete_harness(harnessId=harness_id)["harness"]
 
+    def control(self, operation: str, **request: Any) -> Json:
+        """One operation of the control plane, by boto3's name of it; its whole answer."""
+        with _translated(self._connection.control_url):
+            return getattr(self._control, operation)(**request)
+
+    def control_pages(self, operation: str, member: str, **request: Any) -> list[Json]:
+        """A list operation of the control plane, every page; what `member` holds."""
+        with _translated(self._connection.control_url):
+            pages = self._control.get_paginator(operation).paginate(
+                PaginationConfig={"PageSize": PAGE}, **request
+            )
+            return [entry for page in pages for entry in page[member]]
+
     def invoke_harness(self, request: Json, *, invocation_id: str) -> Stream:
         """InvokeHarness under an idempotency key of ours.
 
