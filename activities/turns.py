@@ -5,6 +5,7 @@ Each is idempotent: it may run again after it committed, when the worker died be
 
 from temporalio import activity
 
+from activities.context import session_key
 from contracts.errors import AwsError, ErrorDetail, ErrorType
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
@@ -46,13 +47,13 @@ class TurnActivities:
             What the workflow needs to run it.
         """
         turns = self._store.turns
-        opening = await turns.open(_session(), request.invocation_id)
+        opening = await turns.open(session_key(), request.invocation_id)
         if opening.state is not InvocationState.OPEN:
-            waiting = await self._store.calls.pending(_session())
+            waiting = await self._store.calls.pending(session_key())
             return TurnOpened(runs=False, waiting=bool(waiting))
         if opening.waiting:
             await turns.close(
-                _session(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
+                session_key(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
             )
             return TurnOpened(runs=False, waiting=True)
         config = opening.config.config
@@ -68,13 +69,13 @@ class TurnActivities:
     @activity.defn(name=Activity.HAND_OVER)
     async def hand_over(self, hand_over: HandOver) -> None:
         """Mark calls as waiting for the caller and show them."""
-        await self._store.turns.hand_over(_session(), hand_over.invocation_id)
+        await self._store.turns.hand_over(session_key(), hand_over.invocation_id)
 
     @activity.defn(name=Activity.GIVE_UP_CALL)
     async def give_up_call(self, call: GiveUpCall) -> None:
         """Write down that a call could not be run."""
         await self._store.calls.finish(
-            _session(), call.tool_use_id, status=ToolStatus.ERROR, content=(UNREACHABLE,)
+            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(UNREACHABLE,)
         )
 
     @activity.defn(name=Activity.CLOSE_TURN)
@@ -84,11 +85,11 @@ class TurnActivities:
         if end.error is not None:
             error = await self._error(end.invocation_id, end.error)
         await self._store.turns.close(
-            _session(), end.invocation_id, stop_reason=end.stop_reason, error=error
+            session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
         )
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
-        noted = await self._store.turns.failure_note(_session(), invocation_id)
+        noted = await self._store.turns.failure_note(session_key(), invocation_id)
         if kind in (ErrorType.MODEL_REFUSED, ErrorType.MODEL_UNAVAILABLE):
             return ErrorDetail(AwsError.RUNTIME_CLIENT, noted or "The model call failed.")
         return ErrorDetail(
@@ -100,10 +101,3 @@ class TurnActivities:
 def call_ref(call: CallRecord) -> CallRef:
     """A stored call as the workflow knows it."""
     return CallRef(id=call.id, queue=call.queue, timeout_s=call.timeout_s)
-
-
-def _session() -> str:
-    workflow_id = activity.info().workflow_id
-    if workflow_id is None:
-        raise ValueError("runs only inside a session workflow")
-    return workflow_id

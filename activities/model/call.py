@@ -19,6 +19,7 @@ from functools import partial
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.context import heartbeats, session_key
 from activities.model import gateway
 from activities.model.assemble import Assembler, Settled
 from activities.model.checks import refusal
@@ -40,9 +41,6 @@ from contracts.settings import Settings
 from contracts.tools import CallState, ToolSpec
 from contracts.turn import Activity, CallRef, ModelCall, ModelReply
 from store import Store
-
-#: A dead worker is noticed after the workflow's heartbeat timeout, five of these.
-HEARTBEAT_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -94,9 +92,7 @@ class ModelCalls:
             ApplicationError: of a `contracts.errors.ErrorType`, with a `ModelFault` as its detail
                 when a provider failed. Retryable or not as that says.
         """
-        session = activity.info().workflow_id
-        if session is None:
-            raise ValueError("runs only inside a session workflow")
+        session = session_key()
         try:
             return await self._call(session, call)
         except ApplicationError:
@@ -122,15 +118,12 @@ class ModelCalls:
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         run = await self._store.turns.config(session, call.invocation_id)
         began = time.monotonic()
-        beating = asyncio.create_task(_heartbeat())
         try:
-            step, settled = await self._answer(step, run, start.seq)
+            async with heartbeats():
+                step, settled = await self._answer(step, run, start.seq)
         except ModelFailed as failed:
             await self._store.turns.note_failure(session, call.invocation_id, str(failed))
             raise _told(failed) from None
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
         return await self._commit(step, run, settled, round((time.monotonic() - began) * 1000))
 
     async def _answer(self, step: _Step, run: RunConfig, seq: int) -> tuple[_Step, Settled]:
@@ -298,12 +291,6 @@ class ModelCalls:
             queue=await self._catalog.queue_for(session, spec),
             timeout_s=self._catalog.timeout_for(spec, use.input),
         )
-
-
-async def _heartbeat() -> None:
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(HEARTBEAT_S)
 
 
 def _overflow() -> Settled:

@@ -6,13 +6,11 @@ Under the same boot, agentd knows the call by its id and gives the running or fi
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from temporalio import activity
 
+from activities.context import heartbeats, session_key
 from activities.tools import file_operations, shell
 from activities.tools.outcome import Outcome, SandboxCall
 from activities.tools.schemas import FILE_OPERATIONS, SHELL
@@ -33,8 +31,6 @@ from store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds between heartbeats; they also bring cancellation. The heartbeat time-out is 5 s.
-HEARTBEAT_S = 1.0
 #: Seconds that ending a cancelled command may take; agentd answers in a millisecond.
 CANCEL_S = 5.0
 
@@ -54,8 +50,8 @@ class SandboxTools:
         Whatever goes wrong with the tool or its environment is an outcome, for the model to read;
         only a failure of the store fails the activity, and is retried.
         """
-        session = _session()
-        async with _heartbeats():
+        session = session_key()
+        async with heartbeats():
             record = await self._store.calls.get(session, call.tool_use_id)
             if record.state is CallState.DONE:
                 return
@@ -118,12 +114,6 @@ def environment_spec(run: RunConfig) -> EnvironmentSpec:
     )
 
 
-def _session() -> str:
-    key = activity.info().workflow_id
-    assert key is not None, "tools run for a session's workflow"
-    return key
-
-
 def _only_reads(record: CallRecord) -> bool:
     return record.name == FILE_OPERATIONS.name and file_operations.only_reads(record.input)
 
@@ -140,19 +130,3 @@ async def _cancel(id: str, environment: Environment) -> None:
             await environment.cancel(id)
     except (EnvironmentGone, TimeoutError) as error:
         log.warning("a cancelled command could not be ended: %s", error)
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncGenerator[None]:
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_S)
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
