@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.stack import Frame, Stack, Told, new_session, say, wait_until
+from tests.e2e.stack import (
+    APPROVAL,
+    Frame,
+    Stack,
+    Told,
+    answer,
+    new_session,
+    say,
+    wait_until,
+)
 
 ROUNDS = 120
 
@@ -32,6 +41,16 @@ def test_a_message_at_the_moment_a_run_completes_is_answered_once(graceless: Sta
         assert told.stops == ["end_turn"], f"round {number}"
         assert told.text.split() == [str(n + 1) for n in range(number % 3 + 1)]
         time.sleep(jitter.random() * 0.03)
+
+
+def test_an_answer_at_the_moment_a_run_parks_resumes_the_turn_once(graceless: Stack) -> None:
+    arn, session = graceless.harness(tools=[APPROVAL]), new_session()
+    for number in range(ROUNDS // 4):
+        told = graceless.invoke(arn, session, say(f"Ask for approval of step {number}"))
+        assert told.stops == ["tool_use"], f"round {number}"
+        (use,) = told.tool_uses
+        resumed = graceless.invoke(arn, session, answer((use["toolUseId"], "yes")))
+        assert resumed.stops == ["tool_result", "end_turn"], f"round {number}"
 
 
 def test_a_message_sent_twice_at_once_from_two_servers_runs_once(graceless: Stack) -> None:
