@@ -5,7 +5,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from bench import environments, gateway, iterations, latency
+from bench import environments, gateway, iterations, latency, requests
 from bench.model_server import ModelServer
 from bench.report import show
 from tests.e2e.stack import Stack
@@ -23,6 +23,7 @@ def main() -> None:
     url = server.start()
     with tempfile.TemporaryDirectory() as scratch:
         figures = asyncio.run(environments.measure(Path(scratch) / "environments"))
+        figures += requests.measure()
         figures += asyncio.run(gateway.measure(url))
         stack = Stack(Path(scratch) / "stack").start()
         try:

@@ -1,6 +1,5 @@
 """The signature itself, against botocore's own signer."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
@@ -12,12 +11,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.faults import Faults
-from api.model import wire_model
-from api.parse import parse
-from api.request import WireRequest, decode_headers, decode_query
 from api.sigv4 import check_signature, read_claim
-from api.validate import validate
 from contracts.errors import AwsError, ServiceError
 
 SECRET = "a-secret"
@@ -206,31 +200,3 @@ def test_a_signature_for_something_else_is_invalid(headers: dict[str, str], told
     error = refused(headers)
     assert error.detail.error is AwsError.INVALID_SIGNATURE
     assert told in error.detail.message
-
-
-def test_reading_checking_and_verifying_a_request_takes_less_than_a_millisecond() -> None:
-    arn = f"arn:aws:bedrock-agentcore:{REGION}:{'0' * 12}:harness/agent-0123456789"
-    path, query = "/harnesses/invoke", f"harnessArn={quote(arn, safe='')}"
-    body = b'{"messages": [{"role": "user", "content": [{"text": "' + b"x" * 2000 + b'"}]}]}'
-    session = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": "s" * 33}
-    raw = [(n.encode(), v.encode()) for n, v in signed(path, query, body, session).items()]
-    wire_model()
-
-    def once() -> float:
-        began = time.perf_counter()
-        headers = decode_headers(raw)
-        wire = WireRequest("POST", path, decode_query(query.encode()), headers, body)
-        check(dict(wire.headers), path, query, body)
-        route = wire_model().route(wire.method, wire.raw_path, wire.query)
-        assert route is not None
-        faults = Faults()
-        operation = route.operation
-        validate(
-            operation.input,
-            parse(operation.input, route.labels, wire, operation.constants, faults),
-            faults,
-        )
-        faults.raise_if_any()
-        return time.perf_counter() - began
-
-    assert sorted(once() for _ in range(200))[100] < 0.001

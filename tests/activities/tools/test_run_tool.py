@@ -40,10 +40,10 @@ async def test_two_attempts_at_once_run_the_command_once(calls: Calls) -> None:
 
 
 async def test_calls_of_one_message_run_at_the_same_time(calls: Calls) -> None:
-    ids = await calls.ask("shell", *[{"command": "sleep 0.5"}] * 4)
+    ids = await calls.ask("shell", *[{"command": "sleep 2"}] * 4)
     begun = time.monotonic()
     await asyncio.gather(*(calls.run(id) for id in ids))
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 7
 
 
 async def test_a_time_out_is_an_error_with_what_was_written(calls: Calls) -> None:
