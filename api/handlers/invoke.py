@@ -40,8 +40,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     """
     enqueue = _enqueue(call.headers)
     invocation_id = _invocation_id(call.headers)
-    harness = await _harness(context, call)
-    invocation = await _admit(context, call, harness, invocation_id)
+    invocation = await _admit(context, call, invocation_id)
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue)
     follower = Follower(context.store, context.sessions, invocation)
@@ -54,42 +53,47 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     return EventStream(headers, follower.frames())
 
 
-async def _harness(context: Context, call: Call) -> HarnessRecord:
+async def _admit(context: Context, call: Call, invocation_id: str) -> InvocationRecord:
     arn = HarnessArn.parse(call.params["harnessArn"])
     check_own(arn, context.settings)
-    qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
+    runtime_session_id = call.params["runtimeSessionId"]
+    session = session_key(arn.account, arn.harness_id, runtime_session_id)
+    # A repeated call keeps what its first sending found, though the harness may be gone since.
+    known = await context.store.turns.invocation(session, invocation_id)
+    config_digest = known.config_digest if known else await _configure(context, call, arn)
+    return await context.store.turns.admit(
+        session=session,
+        account=arn.account,
+        harness_id=arn.harness_id,
+        runtime_session_id=runtime_session_id,
+        invocation_id=invocation_id,
+        request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
+        config_digest=config_digest,
+        messages=read_messages(call.params["messages"]),
+    )
+
+
+async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
+    """Fix what the invocation runs with; the digest of it."""
+    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
+    params = call.params
+    config = RunConfig.merge(
+        harness_arn=harness_arn(harness, context.settings),
+        harness_name=harness.name,
+        harness_version=harness.version,
+        actor_id=params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR,
+        config=harness.config,
+        overrides=read_overrides(params),
+    )
+    return await context.store.configs.put(config)
+
+
+async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
     version = None
     if qualifier != DEFAULT_ENDPOINT:
         endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
         version = endpoint.target_version
     return await context.store.harnesses.get(arn.account, arn.harness_id, version)
-
-
-async def _admit(
-    context: Context, call: Call, harness: HarnessRecord, invocation_id: str
-) -> InvocationRecord:
-    params = call.params
-    actor = params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR
-    arn = harness_arn(harness, context.settings)
-    config = RunConfig.merge(
-        harness_arn=arn,
-        harness_name=harness.name,
-        harness_version=harness.version,
-        actor_id=actor,
-        config=harness.config,
-        overrides=read_overrides(params),
-    )
-    messages = read_messages(params["messages"])
-    return await context.store.turns.admit(
-        session=session_key(harness.account, harness.harness_id, params["runtimeSessionId"]),
-        account=harness.account,
-        harness_id=harness.harness_id,
-        runtime_session_id=params["runtimeSessionId"],
-        invocation_id=invocation_id,
-        request_digest=request_digest(params, without=_TRACE_MEMBERS),
-        config_digest=await context.store.configs.put(config),
-        messages=messages,
-    )
 
 
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:

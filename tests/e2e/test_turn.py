@@ -207,3 +207,13 @@ def test_an_unknown_tool_choice_is_not_offered(stack: Stack) -> None:
     )
     assert "hi" not in "".join(told.results)
     assert told.stop_reason == "end_turn"
+
+
+def test_a_repeated_call_gets_its_stream_although_the_harness_is_gone(stack: Stack) -> None:
+    arn, session = stack.harness(), new_session()
+    first = stack.invoke(arn, session, say("Count to 3"), key="outlives-its-harness")
+    stack.control.delete_harness(harnessId=arn.split("/")[1])
+    again = stack.invoke(arn, session, say("Count to 3"), key="outlives-its-harness")
+    assert again.messages == first.messages
+    error = refused(lambda: stack.invoke(arn, session, say("Count to 3"), key="a-new-call"))
+    assert error.response["Error"]["Code"] == "ResourceNotFoundException"
