@@ -2,21 +2,21 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import AsyncIterator
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from tests.e2e.threaded import ThreadedServer
+
 #: Seconds between tokens of a streamed answer.
 TOKEN_GAP_S = 0.01
 
 
-class ModelServer:
+class ModelServer(ThreadedServer):
     """Serves on a free loopback port, in a thread of its own.
 
     `work N` makes it call `shell` with `true` N times, one call an answer; `count N` makes it
@@ -29,27 +29,7 @@ class ModelServer:
         self.sent: list[float] = []
         self._made = 0
         app = Starlette(routes=[Route("/chat/completions", self._answer, methods=["POST"])])
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
-        )
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-
-    def start(self) -> str:
-        """Start serving.
-
-        Returns:
-            The base URL.
-        """
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
-
-    def stop(self) -> None:
-        """Stop serving."""
-        self._server.should_exit = True
-        self._thread.join(timeout=5)
+        super().__init__(app)
 
     async def _answer(self, request: Request) -> StreamingResponse:
         body = await request.json()

@@ -1,39 +1,24 @@
 """A server that speaks Bedrock's ConverseStream protocol, for runs with the default model."""
 
-import threading
-import time
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from api.eventstream import event as event_frame
+from tests.e2e.threaded import ThreadedServer
 
 
-class BedrockServer:
+class BedrockServer(ThreadedServer):
     """Answers every ConverseStream call with the same words and remembers the model ids it saw."""
 
     def __init__(self, words: list[str]) -> None:
         self.models: list[str] = []
         self._words = words
         routes = [Route("/model/{model:path}/converse-stream", self._answer, methods=["POST"])]
-        self._server = uvicorn.Server(
-            uvicorn.Config(Starlette(routes=routes), port=0, log_level="error", lifespan="off")
-        )
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-
-    def start(self) -> str:
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(timeout=5)
+        super().__init__(Starlette(routes=routes))
 
     async def _answer(self, request: Request) -> Response:
         self.models.append(request.path_params["model"])

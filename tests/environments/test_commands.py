@@ -63,7 +63,7 @@ async def test_a_background_child_does_not_hold_up_the_call_and_lives_on(
 async def test_a_time_out_ends_the_group_and_gives_what_was_written(sandbox: AgentChannel) -> None:
     begun = time.monotonic()
     result = await run(sandbox, "echo before; sleep 60 & wait", timeout_s=1)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 10
     assert (result.end, result.stdout) == (CommandEnd.TIMED_OUT, "before\n")
     assert (await sandbox.info()).processes == 0
 
