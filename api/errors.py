@@ -19,7 +19,7 @@ log = logging.getLogger("api.errors")
 
 ERROR_TYPE_HEADER = "x-amzn-errortype"
 
-#: Errors that no service model has.
+#: Errors that no service model has, or has for other operations only.
 _UNMODELLED_STATUS = {
     AwsError.NOT_IMPLEMENTED: 501,
     AwsError.MISSING_AUTHENTICATION: 403,
@@ -27,6 +27,7 @@ _UNMODELLED_STATUS = {
     AwsError.INVALID_SIGNATURE: 403,
     AwsError.UNRECOGNIZED_CLIENT: 403,
     AwsError.EXPIRED_TOKEN: 403,
+    AwsError.UNAUTHORIZED: 401,
 }
 
 #: restJson1's name for a request that fits no operation; not in the service models either.

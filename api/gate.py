@@ -1,17 +1,20 @@
 """Who is let in: anyone on this machine in development, else whoever signs with a key of ours.
 
+Before both stands the gate for tokens, which harnesses with an authorizer take instead.
+
 A request is judged twice: by its headers before its body is read, so that a stranger cannot make us
 hold megabytes, and by its signature once the body is there.
 """
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
+from api.admission import Admission, Gate, anything
 from api.guard import check_origin, is_loopback
+from api.identity_providers import IdentityProviders
 from api.request import WireRequest
 from api.sigv4 import Claim, check_signature, read_claim
+from api.token_gate import TokenGate
 from contracts.errors import AwsError, ServiceError
 from contracts.settings import Settings
 from contracts.vault import AccessKey
@@ -22,32 +25,14 @@ KEY_KEPT_S = 5.0
 #: Keys kept at once; more callers than this read theirs anew.
 MAX_KEPT_KEYS = 10_000
 
-#: Judges the body of a request whose headers were let in.
-CheckBody = Callable[[bytes], None]
-
-
-class Gate(Protocol):
-    """Judges requests."""
-
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
-        """Judge a request by its headers.
-
-        Returns:
-            What judges its body, before anything is done with it.
-
-        Raises:
-            ServiceError: it is not let in; AWS's names and statuses.
-        """
-        ...
-
 
 class OpenGate:
     """Any signature, from this machine only. For `everloop dev`."""
 
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
+    async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
         check_origin(request)
-        return _anything
+        return Admission(anything)
 
 
 class SignedGate:
@@ -59,7 +44,7 @@ class SignedGate:
         self._settings = settings
         self._kept: dict[str, tuple[float, AccessKey]] = {}
 
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
+    async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
         claim = read_claim(request.headers, self._settings.region, datetime.now(UTC))
         if "x-amz-security-token" in request.headers:
@@ -71,7 +56,7 @@ class SignedGate:
             _check(claim, key, request, raw_query, body)
             self._check_owner(key)
 
-        return check
+        return Admission(check)
 
     async def _key(self, access_key_id: str) -> AccessKey:
         now = time.monotonic()
@@ -118,7 +103,9 @@ def verifies(settings: Settings) -> bool:
 
 def make_gate(store: Store, settings: Settings) -> Gate:
     """The gate that the settings ask for."""
-    return SignedGate(store, settings) if verifies(settings) else OpenGate()
+    signed = verifies(settings)
+    signatures = SignedGate(store, settings) if signed else OpenGate()
+    return TokenGate(signatures, store, settings, IdentityProviders(local=not signed))
 
 
 def _check(claim: Claim, key: AccessKey, request: WireRequest, raw_query: str, body: bytes) -> None:
@@ -131,10 +118,6 @@ def _check(claim: Claim, key: AccessKey, request: WireRequest, raw_query: str, b
         headers=request.headers,
         body=body,
     )
-
-
-def _anything(_: bytes) -> None:
-    pass
 
 
 def _unrecognised() -> ServiceError:

@@ -77,6 +77,8 @@ class AwsError(StrEnum):
     INVALID_SIGNATURE = "InvalidSignatureException"
     UNRECOGNIZED_CLIENT = "UnrecognizedClientException"
     EXPIRED_TOKEN = "ExpiredTokenException"
+    #: A bearer token is missing or not valid. HTTP 401; in the models, but not of InvokeHarness.
+    UNAUTHORIZED = "UnauthorizedException"
 
 
 class Reason(StrEnum):
@@ -134,6 +136,25 @@ class ServiceError(EverloopError):
         if error is AwsError.VALIDATION and reason is None:
             reason = Reason.FIELD_VALIDATION_FAILED
         self.detail = ErrorDetail(error, message, reason, fields)
+
+
+class TokenRefused(ServiceError):
+    """A bearer token was missing or not let in; the answer says how to ask for another."""
+
+    def __init__(self, error: AwsError, message: str, *, challenge: str) -> None:
+        """Make the refusal.
+
+        Args:
+            error: AWS's name of it.
+            message: what is wrong, without what the token holds.
+            challenge: what `WWW-Authenticate` says (RFC 6750, section 3).
+        """
+        super().__init__(error, message)
+        self.challenge = challenge
+
+    def with_challenge(self, challenge: str) -> "TokenRefused":
+        """The same refusal with another challenge."""
+        return TokenRefused(self.detail.error, self.detail.message, challenge=challenge)
 
 
 def invalid(name: str, message: str, *, reason: Reason | None = None) -> ServiceError:
