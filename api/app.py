@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from api.context import Call, Context, EventStream
-from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation
+from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation, unreadable
 from api.eventstream import CONTENT_TYPE
 from api.faults import Faults
 from api.guard import check_header_size
@@ -25,7 +25,13 @@ from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
 from api.validate import validate
-from contracts.errors import AwsError, KeyRingFault, ServiceError, TokenRefused
+from contracts.errors import (
+    AwsError,
+    KeyRingFault,
+    SecretUnreadable,
+    ServiceError,
+    TokenRefused,
+)
 
 access_log = logging.getLogger("api.access")
 
@@ -67,6 +73,8 @@ class Front:
             response = _to_response(error_answer(error.detail, progress.operation))
         except KeyRingFault as error:
             response = _to_response(error_answer(no_ring(error), progress.operation))
+        except SecretUnreadable as error:
+            response = _to_response(error_answer(unreadable(error), progress.operation))
         except Exception as error:
             response = _to_response(error_answer(unexpected(error), progress.operation))
         request_id = str(uuid.uuid4())

@@ -13,7 +13,7 @@ from typing import Any
 
 from api.model import Operation, wire_model
 from api.serialise import Answer
-from contracts.errors import AwsError, ErrorDetail, KeyRingFault, ServiceError
+from contracts.errors import AwsError, ErrorDetail, KeyRingFault, SecretUnreadable, ServiceError
 
 log = logging.getLogger("api.errors")
 
@@ -68,6 +68,15 @@ def no_ring(error: KeyRingFault) -> ErrorDetail:
     log.error("the vault cannot be used: %s", error)
     return ErrorDetail(
         AwsError.INTERNAL, "The vault's key ring cannot be used; the server's log says why."
+    )
+
+
+def unreadable(error: SecretUnreadable) -> ErrorDetail:
+    """Log which secret of the vault does not open; its caller learns only that one does not."""
+    log.error("%s", error)
+    return ErrorDetail(
+        AwsError.INTERNAL,
+        "A secret of the vault cannot be read; the server's log says which and why.",
     )
 
 

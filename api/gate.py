@@ -6,6 +6,7 @@ A request is judged twice: by its headers before its body is read, so that a str
 hold megabytes, and by its signature once the body is there.
 """
 
+import logging
 import time
 from datetime import UTC, datetime
 
@@ -15,10 +16,12 @@ from api.identity_providers import IdentityProviders
 from api.request import WireRequest
 from api.sigv4 import Claim, check_signature, read_claim
 from api.token_gate import TokenGate
-from contracts.errors import AwsError, ServiceError
+from contracts.errors import AwsError, SecretUnreadable, ServiceError
 from contracts.settings import Settings
 from contracts.vault import AccessKey
 from store import Store
+
+log = logging.getLogger("api.gate")
 
 #: A deleted key is refused after this long at the latest; a busy caller's is read once in it.
 KEY_KEPT_S = 5.0
@@ -42,7 +45,7 @@ class SignedGate:
         """Take keys from a store."""
         self._store = store
         self._settings = settings
-        self._kept: dict[str, tuple[float, AccessKey]] = {}
+        self._kept: dict[str, tuple[float, AccessKey | None]] = {}
 
     async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
@@ -61,14 +64,32 @@ class SignedGate:
     async def _key(self, access_key_id: str) -> AccessKey:
         now = time.monotonic()
         until, key = self._kept.get(access_key_id, (0.0, None))
-        if key is None or until <= now:
+        if until <= now:
             self._kept.pop(access_key_id, None)
-            key = await self._store.access_keys.find(access_key_id)
-            if key is None:
-                raise _unrecognised()
+            key = await self._find(access_key_id)
             if len(self._kept) >= MAX_KEPT_KEYS:
                 self._kept.clear()
             self._kept[access_key_id] = (now + KEY_KEPT_S, key)
+        if key is None:
+            raise _unrecognised()
+        return key
+
+    async def _find(self, access_key_id: str) -> AccessKey | None:
+        """A key; None for one that does not open, which is not tried again at once."""
+        try:
+            key = await self._store.access_keys.find(access_key_id)
+        except SecretUnreadable as error:
+            # To whoever signs with it, a key that nobody can check is one that does not exist.
+            log.error(
+                "access key %s cannot be used, and its caller is told that there is no such key: "
+                "%s Mend the key ring, or delete the key and make another one with: "
+                "everloop keys create",
+                access_key_id,
+                error,
+            )
+            return None
+        if key is None:
+            raise _unrecognised()
         return key
 
     def _check_owner(self, key: AccessKey) -> None:

@@ -245,3 +245,24 @@ def test_development_says_that_it_accepts_any_signature(tmp_path: Path) -> None:
     assert listing(running, ("any", "any"))()["harnesses"] == []
     _, _, err = running.stop()
     assert "any signature is accepted: the API serves this machine only" in err
+
+
+def test_a_key_that_does_not_open_is_unknown_to_its_caller_and_named_to_the_operator(
+    tmp_path: Path,
+) -> None:
+    key = make_key(tmp_path)
+    (tmp_path / "keyring.json").unlink()
+    other = make_key(tmp_path)
+    running = start_api(tmp_path, EVERLOOP_SIGNATURES="verified")
+    try:
+        unknown = error_of(listing(running, ("EVLP" + "A" * 16, key[1])))
+        for _ in range(3):
+            assert error_of(listing(running, key)) == unknown
+        assert listing(running, other)()["harnesses"] == []
+    finally:
+        status, out, err = running.stop()
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if key[0] in line]
+    assert "ERROR" in line and "the key ring has no key" in line
+    assert "everloop keys create" in line
+    assert key[1] not in out + err
