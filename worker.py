@@ -28,7 +28,7 @@ from contracts.ids import sandbox_queue
 from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
 from environments.host import SandboxHost
-from store import RingSource, Store
+from store import Store, ring_of
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -53,7 +53,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     """
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
-    store = await Store.open(settings.database_url, RingSource.of(settings))
+    store = await Store.open(settings.database_url, ring_of(settings))
     try:
         turns = TurnActivities(store)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))

@@ -8,7 +8,7 @@ from api.admission import Gate
 from api.caller import SIGNER, Caller
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import RingSource, Store
+from store import Ring, Store
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
-    ring: RingSource
+    ring: Ring
     gate: Gate
 
 

@@ -203,6 +203,19 @@ class KeyRingFault(EverloopError):
     """There is no usable key ring; the message says where it was looked for and how to mend it."""
 
 
+class KeyRingAway(KeyRingFault):
+    """The key ring cannot be reached now; the same may succeed later."""
+
+
+class KeyRefused(KeyRingFault):
+    """KMS does not let a key be used; `code` is KMS's name of the reason."""
+
+    def __init__(self, message: str, code: str) -> None:
+        """Hold KMS's code beside the message."""
+        super().__init__(message)
+        self.code = code
+
+
 class DatabaseNotReady(EverloopError):
     """The database cannot be reached or has no schema; the message says how to mend it."""
 

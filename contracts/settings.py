@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,7 +32,8 @@ class Settings:
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
-        keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
+        keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
+            in `<data_dir>/keyring.json`.
     """
 
     database_url: str
@@ -81,8 +84,19 @@ class Settings:
             signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
-            keyring=env.get("EVERLOOP_KEYRING") or None,
+            keyring=_keyring(env),
         )
+
+
+def _keyring(env: Mapping[str, str]) -> str | None:
+    text = env.get("EVERLOOP_KEYRING") or None
+    if text is not None and text.startswith(KMS_PREFIX):
+        if not KMS_KEY_ARN.fullmatch(text.removeprefix(KMS_PREFIX)):
+            raise ValueError(
+                f"EVERLOOP_KEYRING begins with {KMS_PREFIX} and must go on with the ARN of a KMS "
+                "key, arn:aws:kms:<region>:<account>:key/<id>; an alias does not do"
+            )
+    return text
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
