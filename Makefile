@@ -17,6 +17,7 @@ dev: $(READY) ## Run everything on this machine until Ctrl-C
 
 .PHONY: test
 test: $(READY) lint types layers ## Lint, types, layers and all tests
+	@sh deploy/test_engine.sh
 	$(BIN)/pytest
 
 .PHONY: lint
