@@ -56,7 +56,11 @@ def engine(directory: Path) -> Generator[Engine]:
     socket = directory / "s"
     with open(directory / "log", "wb") as log:
         service = subprocess.Popen(
-            [*podman, "system", "service", "--time=0", f"unix://{socket}"], stdout=log, stderr=log
+            [*podman, "system", "service", "--time=0", f"unix://{socket}"],
+            stdout=log,
+            stderr=log,
+            # conmon leaves files where it was started.
+            cwd=directory,
         )
     try:
         deadline = time.monotonic() + START_S
