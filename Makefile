@@ -37,6 +37,10 @@ layers: $(READY) ## Check which room imports which
 bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
 	$(BIN)/python -m bench
 
+.PHONY: chaos
+chaos: $(READY) ## Kill processes at random for minutes while sessions run; MINUTES=5, SEED=
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
 .PHONY: picture
 picture: $(READY) ## Draw the README's picture from a run of the demo
 	$(BIN)/python docs/picture.py
