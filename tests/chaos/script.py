@@ -67,8 +67,9 @@ def write_script(seed: int, *, sessions: int, turns: int, deaths: int) -> Script
         tuple(_turn(chance, f"{session}.{number}") for number in range(turns))
         for session in range(sessions)
     )
+    fate = random.Random(f"{seed} deaths")
     killed = tuple(
-        Death(chance.choice(VICTIMS), chance.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
+        Death(fate.choice(VICTIMS), fate.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
         for _ in range(deaths)
     )
     return Script(seed, talks, killed)
