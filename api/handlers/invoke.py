@@ -19,6 +19,7 @@ from api.invocation_id import INVOCATION_HEADER, read_invocation_id
 from api.messages import read_messages
 from api.own_arn import check_own
 from api.stream import Follower
+from api.usage_frames import wants_usage
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import HarnessArn, session_key
@@ -45,12 +46,13 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
             (ThrottlingException), or Temporal cannot be reached.
     """
     enqueue = _enqueue(call.headers)
+    with_usage = wants_usage(call.headers)
     call = replace(call, params=with_user(call.caller, call.params))
     key = read_invocation_id(call.headers)
     invocation = await _admit(context, call, key)
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue)
-    follower = Follower(context.store, context.sessions, invocation)
+    follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
     headers = {
         INVOCATION_HEADER: key,
