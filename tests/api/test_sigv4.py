@@ -64,6 +64,7 @@ SEGMENTS = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s.isprintab
 TEXTS = st.text(max_size=12).filter(lambda s: "\ud800" > max(s, default="") or s.isprintable())
 
 
+@pytest.mark.wire("auth.sigv4")
 @given(
     segments=SEGMENTS,
     trailing=st.booleans(),

@@ -59,6 +59,7 @@ def shell_call(arguments: str = '{"command":"ls"}', name: str = "shell") -> Repl
     )
 
 
+@pytest.mark.wire("tools.builtin")
 async def test_an_answer_is_settled_in_the_store(session: Session) -> None:
     async with replaying(chat({"content": "Hel"}, {"content": "lo"})) as provider:
         await session.open(run_config(at(provider.url), systemPrompt=[{"text": "Be."}]), "hi")
@@ -145,6 +146,7 @@ async def test_an_inline_call_goes_to_the_caller(session: Session) -> None:
     assert reply.calls[0].queue is None
 
 
+@pytest.mark.wire("tools.unknown", "tools.errors")
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
@@ -169,6 +171,7 @@ async def test_a_call_that_cannot_be_made_is_answered_at_once(
     assert last["role"] == "tool" and told in last["content"]
 
 
+@pytest.mark.wire("allowed.enforced")
 async def test_tools_that_are_not_allowed_are_neither_offered_nor_run(session: Session) -> None:
     async with replaying(shell_call()) as provider:
         await session.open(run_config(at(provider.url), allowedTools=["@approve"]), "hi")
@@ -252,6 +255,7 @@ async def test_a_model_that_is_not_set_up_is_said(session: Session) -> None:
     assert "EVERLOOP_DEMO_MODEL_URL" in (await session.note() or "")
 
 
+@pytest.mark.wire("stop.model_context_window_exceeded")
 async def test_an_overflow_ends_the_turn_with_its_reason(session: Session) -> None:
     async with replaying(error(400, "maximum context length is 9 tokens")) as provider:
         await session.open(run_config(at(provider.url)), "hi")
@@ -286,6 +290,7 @@ async def test_a_broken_store_shows_no_words(session: Session) -> None:
     assert "unknown-words" not in str(raised.value)
 
 
+@pytest.mark.wire("stream.cached-usage")
 async def test_usage_is_stored_with_the_step(session: Session) -> None:
     async with replaying(chat({"content": "a"})) as provider:
         await session.open(run_config(at(provider.url)), "hi")
@@ -316,6 +321,7 @@ async def test_the_demo_model_drives_a_loop_past_its_window(
     assert isinstance(said, TextBlock) and "result 3" in said.text
 
 
+@pytest.mark.wire("truncation.sliding-window", "truncation.none")
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 100, None])
 async def test_a_window_is_always_a_conversation(session: Session, limit: int | None) -> None:
     replies = (shell_call(), shell_call(), chat({"content": "done"}))
