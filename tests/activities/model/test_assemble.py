@@ -92,8 +92,10 @@ def test_ids_are_our_own_whatever_the_provider_sends() -> None:
 
 
 @pytest.mark.wire("tools.no-arguments")
-def test_a_call_without_arguments_has_an_empty_object() -> None:
-    settled, _ = assemble(CallOpened(0, "a", "f"), Finish("tool_calls"))
+@pytest.mark.parametrize("pieces", [(), ("",), (" ", "\n")])
+def test_a_call_without_arguments_has_an_empty_object(pieces: tuple[str, ...]) -> None:
+    fragments = (CallInput(0, piece) for piece in pieces)
+    settled, _ = assemble(CallOpened(0, "a", "f"), *fragments, Finish("tool_calls"))
     (use,) = settled.message.tool_uses
     assert (use.input, use.input_text) == ({}, "{}")
     assert settled.failures == {}
