@@ -110,17 +110,22 @@ def arguments(spec: EnvironmentSpec, volume: str, descriptors: Descriptors) -> l
     ]
 
 
-def _set_variables(spec: EnvironmentSpec, listener: int) -> list[str]:
+def agentd_config(spec: EnvironmentSpec) -> str:
+    """What agentd reads from AGENTD_CONFIG, whatever the provider."""
     config = {
         **asdict(spec.limits),
         "mount": spec.mount,
         "unattended_s": spec.idle_timeout_s + UNATTENDED_S,
         "variables": base_variables(spec.mount),
     }
+    return json.dumps(config)
+
+
+def _set_variables(spec: EnvironmentSpec, listener: int) -> list[str]:
     variables = {
         **base_variables(spec.mount),
         "AGENTD_FD": str(listener),
-        "AGENTD_CONFIG": json.dumps(config),
+        "AGENTD_CONFIG": agentd_config(spec),
     }
     return [word for name, value in variables.items() for word in ("--setenv", name, value)]
 
