@@ -33,6 +33,10 @@ types: $(READY) ## Check types
 layers: $(READY) ## Check which room imports which
 	$(BIN)/lint-imports
 
+.PHONY: wire
+wire: $(READY) ## Write docs/wire.md from the wire manifest
+	$(BIN)/python -m tests.conformance.table
+
 .PHONY: bench
 bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
 	$(BIN)/python -m bench

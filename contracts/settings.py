@@ -10,7 +10,7 @@ from pathlib import Path
 from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
 
 #: What can run environments.
-ENGINES = ("bubblewrap", "docker")
+ENGINES = ("bubblewrap", "docker", "kubernetes")
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,14 @@ class Settings:
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
-        engine: what runs environments: `bubblewrap` or `docker`.
+        engine: what runs environments: one of `ENGINES`.
         docker_host: the Engine API's URL, as DOCKER_HOST has it.
         image: the container image of environments that ask for none.
+        kubernetes_namespace: where pods of environments go.
+        kubernetes_storage_class: of session volumes; None for the cluster's default.
+        kubernetes_volume_size: of a session volume, as Kubernetes writes quantities.
+        kubernetes_runtime_class: as `gvisor`; None for the cluster's default.
+        kubeconfig: a file, as KUBECONFIG has it; None for a service account's.
         keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
             in `<data_dir>/keyring.json`.
     """
@@ -61,6 +66,11 @@ class Settings:
     engine: str = "bubblewrap"
     docker_host: str = "unix:///var/run/docker.sock"
     image: str = "docker.io/library/python:3.12-slim"
+    kubernetes_namespace: str = "everloop"
+    kubernetes_storage_class: str | None = None
+    kubernetes_volume_size: str = "1Gi"
+    kubernetes_runtime_class: str | None = None
+    kubeconfig: str | None = None
     keyring: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -98,6 +108,13 @@ class Settings:
             or env.get("DOCKER_HOST")
             or cls.docker_host,
             image=env.get("EVERLOOP_IMAGE") or cls.image,
+            kubernetes_namespace=env.get("EVERLOOP_KUBERNETES_NAMESPACE")
+            or cls.kubernetes_namespace,
+            kubernetes_storage_class=env.get("EVERLOOP_KUBERNETES_STORAGE_CLASS") or None,
+            kubernetes_volume_size=env.get("EVERLOOP_KUBERNETES_VOLUME_SIZE")
+            or cls.kubernetes_volume_size,
+            kubernetes_runtime_class=env.get("EVERLOOP_KUBERNETES_RUNTIME_CLASS") or None,
+            kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=_keyring(env),
         )
 

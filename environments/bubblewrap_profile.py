@@ -75,6 +75,15 @@ def inside_files(mount: str) -> dict[str, bytes]:
     return files
 
 
+def user_files(user: int, home: str) -> dict[str, str]:
+    """`passwd` and `group` of a container whose commands have this user id."""
+    return {
+        "passwd": f"root:x:0:0::/root:/bin/false\nuser:x:{user}:{user}::{home}:/bin/bash\n"
+        "nobody:x:65534:65534::/:/bin/false\n",
+        "group": f"root:x:0:\nuser:x:{user}:\nnogroup:x:65534:\n",
+    }
+
+
 def base_variables(mount: str) -> dict[str, str]:
     """The environment that every command has."""
     return {

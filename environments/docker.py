@@ -25,6 +25,7 @@ from environments.bubblewrap_profile import (
     SHM_BYTES,
     agentd_config,
     base_variables,
+    user_files,
 )
 from environments.channel import AgentChannel
 from environments.docker_image import ensure_image
@@ -49,11 +50,6 @@ AGENTD_FILES_MAX = 4096
 #: The first process and agentd.
 OWN_PROCESSES = 2
 
-_PASSWD = (
-    "root:x:0:0::/root:/bin/false\nuser:x:{user}:{user}::{home}:/bin/bash\n"
-    "nobody:x:65534:65534::/:/bin/false\n"
-)
-_GROUP = "root:x:0:\nuser:x:{user}:\nnogroup:x:65534:\n"
 _CONTROL_DIR = "/run/everloop"
 _COMMAND = (
     "python3",
@@ -253,8 +249,8 @@ class Docker:
         here = Path(__file__).parent
         for file in (*AGENTD_FILES, "agentd_container.py"):
             shutil.copyfile(here / file, package / file)
-        (directory / "passwd").write_text(_PASSWD.format(user=user, home=home))
-        (directory / "group").write_text(_GROUP.format(user=user))
+        for file, text in user_files(user, home).items():
+            (directory / file).write_text(text)
         (directory / "control").mkdir()
         # Entered by the session's own user, who may read and not write.
         for path in (directory / "agentd", package, directory / "control"):

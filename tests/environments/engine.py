@@ -29,9 +29,15 @@ START_S = 20.0
 
 @dataclass(frozen=True)
 class Engine:
-    """A running engine: its URL."""
+    """A running engine.
+
+    Attributes:
+        url: of its socket.
+        podman: the command line that speaks with its storage.
+    """
 
     url: str
+    podman: tuple[str, ...]
 
 
 def missing() -> str | None:
@@ -68,7 +74,7 @@ def engine(directory: Path) -> Generator[Engine]:
             said = (directory / "log").read_text()
             assert service.poll() is None and time.monotonic() < deadline, said
             time.sleep(0.02)
-        yield Engine(f"unix://{socket}")
+        yield Engine(f"unix://{socket}", tuple(podman))
     finally:
         subprocess.run([*podman, "rm", "-af", "-t", "0"], check=True, stdout=subprocess.DEVNULL)
         service.terminate()

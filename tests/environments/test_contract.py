@@ -1,7 +1,7 @@
 """What every kind of environment does alike, on each provider that can run here."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from contracts.errors import EnvironmentGone, EnvironmentUnavailable
 from environments.bubblewrap import Bubblewrap
 from environments.docker import Docker
 from environments.host import SandboxHost
+from environments.kubernetes import ClusterOptions, Kubernetes
 from environments.provider import EnvironmentProvider, Liveness
 from store import Store
 from tests.environments import engine as engines
+from tests.environments.cluster import SANDBOX_VERSION, cluster
 from tests.environments.sandboxes import SPEC, run
 
-KINDS = ("bubblewrap", "docker")
+KINDS = ("bubblewrap", "docker", "kubernetes")
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +31,30 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]
         yield running
 
 
-def make(kind: str, data_dir: Path, request: pytest.FixtureRequest) -> EnvironmentProvider:
-    if kind == "bubblewrap":
-        return Bubblewrap(data_dir)
-    url = request.getfixturevalue("engine").url
-    return Docker(data_dir, engine=url, image=engines.IMAGE)
+Make = Callable[[str], EnvironmentProvider]
 
 
 @pytest.fixture(params=KINDS)
-async def provider(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[EnvironmentProvider]:
-    made = make(request.param, tmp_path / "data", request)
+async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes providers of one kind, each for an owner of its own."""
+    kind: str = request.param
+    if kind == "bubblewrap":
+        yield lambda owner: Bubblewrap(tmp_path / owner)
+        return
+    engine: engines.Engine = request.getfixturevalue("engine")
+    if kind == "docker":
+        yield lambda owner: Docker(tmp_path / owner, engine=engine.url, image=engines.IMAGE)
+        return
+    async with cluster(engine, tmp_path / "cluster", sandboxes=False) as running:
+        options = ClusterOptions(
+            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+        )
+        yield lambda owner: Kubernetes(owner, options)
+
+
+@pytest.fixture
+async def provider(make: Make) -> AsyncIterator[EnvironmentProvider]:
+    made = make("data")
     yield made
     await made.stop_orphans(())
     await made.close()
@@ -136,14 +150,13 @@ async def test_commands_cannot_take_the_place_of_agentd(provider: EnvironmentPro
 
 
 async def test_what_has_no_record_is_ended_and_what_has_one_is_left(
-    provider: EnvironmentProvider, request: pytest.FixtureRequest, tmp_path: Path
+    provider: EnvironmentProvider, make: Make
 ):
     kept = await provider.start("a", SPEC, generation=1)
     lost = await provider.start("b", SPEC, generation=1)
-    kind = provider.name
-    other = make(kind, tmp_path / "other", request)
+    other = make("other")
     assert await other.stop_orphans(()) == 0
-    heir = make(kind, tmp_path / "data", request)
+    heir = make("data")
     assert await heir.stop_orphans((kept.reference,)) == 1
     assert await heir.status(kept.reference) is Liveness.RUNNING
     assert await heir.status(lost.reference) is Liveness.GONE
@@ -195,3 +208,24 @@ async def test_an_image_that_cannot_be_had_is_named(engine: engines.Engine, tmp_
     with pytest.raises(EnvironmentUnavailable, match="localhost:1/nothing:1"):
         await docker.start("a", SPEC, generation=1)
     await docker.close()
+
+
+async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engine, tmp_path: Path):
+    async with cluster(engine, tmp_path / "cluster", sandboxes=True) as running:
+        options = ClusterOptions(
+            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+        )
+        provider = Kubernetes("data", options)
+        started = await provider.start("a", SPEC, generation=1)
+        (sandbox,) = running.kept["sandboxes"].values()
+        assert sandbox["apiVersion"] == SANDBOX_VERSION
+        done = await run(provider.connect(started.reference), "echo inside")
+        assert done.stdout == "inside\n"
+        await provider.stop(started.reference)
+        assert not running.kept["sandboxes"] and not running.kept["pods"]
+        assert await provider.status(started.reference) is Liveness.GONE
+        assert list(running.kept["networkpolicies"].values())[0]["spec"]["policyTypes"] == [
+            "Ingress",
+            "Egress",
+        ]
+        await provider.close()
