@@ -93,6 +93,7 @@ async def actor(live: Live, arn: str, invocation_id: str) -> str:
     return (await live.store.configs.get(found.config_digest)).actor_id
 
 
+@pytest.mark.wire("harness.authorizer")
 async def test_an_authorizer_is_kept_with_the_version(live: Live) -> None:
     authorizer = {
         "customJWTAuthorizer": {
@@ -173,6 +174,7 @@ WRONG: list[tuple[Json, list[str]]] = [
 ]
 
 
+@pytest.mark.wire("harness.authorizer-checks", "harness.authorizer-private")
 @pytest.mark.parametrize(("members", "fields"), WRONG)
 def test_what_is_wrong_or_not_served_is_named(
     control: Any, members: Json, fields: list[str]
@@ -187,6 +189,7 @@ def test_what_is_wrong_or_not_served_is_named(
     assert named == [f"{JWT}.{field}".rstrip(".") for field in fields]
 
 
+@pytest.mark.wire("auth.token", "auth.token-user")
 async def test_a_token_lets_in_and_its_subject_is_the_user(
     live: Live, provider: IdentityProvider
 ) -> None:
@@ -227,6 +230,7 @@ async def test_a_token_without_a_subject_speaks_for_nobody(
         assert (odd.status, odd.error) == (401, "UnauthorizedException")
 
 
+@pytest.mark.wire("auth.token")
 async def test_a_signature_is_refused_where_a_token_is_taken_and_the_reverse(
     live: Live, provider: IdentityProvider
 ) -> None:
@@ -247,6 +251,7 @@ async def test_a_signature_is_refused_where_a_token_is_taken_and_the_reverse(
         assert "Authorization method mismatch" in answer.json["message"]
 
 
+@pytest.mark.wire("auth.token-missing")
 async def test_who_brings_nothing_is_told_where_to_get_a_token(
     live: Live, provider: IdentityProvider
 ) -> None:
@@ -276,6 +281,7 @@ async def test_who_brings_nothing_is_told_where_to_get_a_token(
         assert (await asyncio.to_thread(call, live.port, "GET", path)).status == 404
 
 
+@pytest.mark.wire("auth.token-claims", "auth.token-unreadable", "auth.token-scope")
 async def test_a_refused_token_is_told_why(live: Live, provider: IdentityProvider) -> None:
     arn = await live.harness(authorizerConfiguration=provider.authorizer())
     for token, status, error, told, challenge in (

@@ -279,6 +279,7 @@ async def test_one_allowed_scope_is_enough_and_none_is_forbidden(
         ),
     ],
 )
+@pytest.mark.wire("auth.token-claims")
 async def test_custom_claims_by_operator(
     provider: IdentityProvider,
     providers: IdentityProviders,

@@ -57,6 +57,7 @@ def test_under_its_own_ring_the_vault_takes_no_kms_key(control: Any) -> None:
     assert control.get_token_vault()["kmsConfiguration"] == {"keyType": "ServiceManagedKey"}
 
 
+@pytest.mark.wire("credential.vault-key", "credential.vault-reset")
 def test_the_vault_goes_from_one_kms_key_to_another(
     tmp_path: Path, kms: KmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
