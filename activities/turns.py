@@ -50,12 +50,12 @@ class TurnActivities:
         opening = await turns.open(session_key(), request.invocation_id)
         if opening.state is not InvocationState.OPEN:
             waiting = await self._store.calls.pending(session_key())
-            return TurnOpened(runs=False, waiting=bool(waiting))
+            return TurnOpened(runs=False, waiting=bool(waiting), reply_to=opening.reply_to)
         if opening.waiting:
             await turns.close(
                 session_key(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
             )
-            return TurnOpened(runs=False, waiting=True)
+            return TurnOpened(runs=False, waiting=True, reply_to=opening.reply_to)
         config = opening.config.config
         return TurnOpened(
             runs=True,
@@ -64,6 +64,7 @@ class TurnActivities:
             max_iterations=config.max_iterations,
             max_tokens=config.max_tokens,
             timeout_s=config.timeout_seconds,
+            reply_to=opening.reply_to,
         )
 
     @activity.defn(name=Activity.HAND_OVER)

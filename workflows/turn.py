@@ -7,7 +7,9 @@ In order:
 4. Calls that stand before the first one that the caller must answer run, all at the same time.
 5. A call that the caller must answer ends the turn with `tool_use`; calls after it run once every
    waiting call has its answer, at the start of the invocation that brings the last one.
-6. Again from 1.
+6. Again from 1. An invocation that asks for a structured result is over when the model gives one
+   that fits; a model that misses it is asked again, a few times.
+7. Whoever is to be told of the end is told, once it is in the store.
 
 It never sees the text of a message, an argument or a result; never waits for a person; never ends
 without a closing row in the log, whatever happened.
@@ -19,9 +21,22 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from contracts.errors import ErrorType
-from contracts.turn import CloseTurn, ModelCall, ModelReply, TurnProgress, TurnRequest
+from contracts.turn import (
+    CloseTurn,
+    ModelCall,
+    ModelReply,
+    OutputState,
+    TurnEnded,
+    TurnProgress,
+    TurnRequest,
+)
 from everloop.types import StopReason
 from workflows import calls
+from workflows.replies import tell
+
+#: Model calls that may miss the structured result before the turn is given up: models that can
+#: mend a result at all mend it in the first or second round.
+MAX_MISSED = 3
 
 
 class TurnContinues(Exception):
@@ -44,6 +59,9 @@ async def begin_turn(request: TurnRequest) -> bool:
     """
     opened = await calls.open_turn(request)
     if not opened.runs:
+        session = workflow.info().workflow_id
+        end = TurnEnded(session, request.invocation_id, waiting=opened.waiting)
+        await tell(opened.reply_to, end)
         return opened.waiting
     progress = TurnProgress(
         invocation_id=request.invocation_id,
@@ -53,6 +71,7 @@ async def begin_turn(request: TurnRequest) -> bool:
         max_iterations=opened.max_iterations,
         max_tokens=opened.max_tokens,
         deadline_s=workflow.time() + opened.timeout_s,
+        reply_to=opened.reply_to,
     )
     turn = _Turn(progress)
     return await turn.run(ModelReply(opened.seq, StopReason.TOOL_USE, 0, opened.calls))
@@ -70,6 +89,7 @@ class _Turn:
         self._seq = progress.seq
         self._step = progress.step
         self._output_tokens = progress.output_tokens
+        self._missed = progress.missed
 
     async def run(self, due: ModelReply | None) -> bool:
         loop = asyncio.create_task(self._loop(due))
@@ -80,10 +100,21 @@ class _Turn:
         except asyncio.CancelledError:
             loop.cancel()
             interrupted = CloseTurn(self._invocation_id, StopReason.INTERRUPTED)
-            await asyncio.shield(asyncio.create_task(calls.close_turn(interrupted)))
+            await asyncio.shield(asyncio.create_task(self._close(interrupted)))
             raise
-        await calls.close_turn(end)
+        await self._close(end)
         return end.stop_reason is StopReason.TOOL_USE
+
+    async def _close(self, end: CloseTurn) -> None:
+        await calls.close_turn(end)
+        told = TurnEnded(
+            session=workflow.info().workflow_id,
+            invocation_id=self._invocation_id,
+            stop_reason=end.stop_reason,
+            error=end.error,
+            waiting=end.stop_reason is StopReason.TOOL_USE,
+        )
+        await tell(self._limits.reply_to, told)
 
     async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
         try:
@@ -114,10 +145,22 @@ class _Turn:
             reply = await calls.call_model(ModelCall(self._invocation_id, self._step, self._seq))
             self._step += 1
             self._output_tokens += reply.output_tokens
-            if reply.stop_reason is not StopReason.TOOL_USE:
-                return reply.stop_reason
-            if not await self._see_to(reply):
-                return StopReason.TOOL_USE
+            if (end := await self._after(reply)) is not None:
+                return end
+
+    async def _after(self, reply: ModelReply) -> StopReason | None:
+        """Do what a reply asks for; the turn's end, or None when the model goes on."""
+        calls_tools = reply.stop_reason is StopReason.TOOL_USE
+        if calls_tools and not await self._see_to(reply):
+            return StopReason.TOOL_USE
+        match reply.output:
+            case OutputState.GIVEN:
+                return StopReason.END_TURN
+            case OutputState.MISSED:
+                self._missed += 1
+                return StopReason.MALFORMED_MODEL_OUTPUT if self._missed >= MAX_MISSED else None
+            case OutputState.NONE:
+                return None if calls_tools else reply.stop_reason
 
     async def _see_to(self, reply: ModelReply) -> bool:
         """Run what may run now; False when the caller must act first."""
@@ -138,6 +181,8 @@ class _Turn:
             max_iterations=self._limits.max_iterations,
             max_tokens=self._limits.max_tokens,
             deadline_s=self._limits.deadline_s,
+            reply_to=self._limits.reply_to,
+            missed=self._missed,
         )
 
 

@@ -8,13 +8,14 @@ from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
 from api.messages import read_messages
-from api.own_arn import check_own
 from api.stream import Follower
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.own_arn import check_own
+from contracts.records import InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
+from store.references import find_version
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
 #: AWS's SDKs send the same one with each of their own retries of a call.
@@ -75,8 +76,8 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
 
 async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
     params = call.params
+    harness = await find_version(context.store, context.settings, str(arn), params.get("qualifier"))
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
@@ -86,14 +87,6 @@ async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
         overrides=read_overrides(params),
     )
     return await context.store.configs.put(config)
-
-
-async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
-    version = None
-    if qualifier != DEFAULT_ENDPOINT:
-        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
-        version = endpoint.target_version
-    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
