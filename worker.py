@@ -21,7 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
-from activities.runs import RunActivities
+from activities.runs import HarnessHandler, RunActivities
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -76,6 +76,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 runs.run_is_alive,
                 runs.stop_run,
             ],
+            nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

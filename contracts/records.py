@@ -186,7 +186,6 @@ class Opening:
         todo: calls of the newest assistant message that are still to be run, in call order.
         waiting: whether calls still wait for the caller, so that the turn cannot run.
         config: what the invocation runs with.
-        reply_to: workflows that wait for the turn's end, whichever invocation began it.
     """
 
     state: InvocationState
@@ -194,7 +193,6 @@ class Opening:
     todo: tuple[CallRecord, ...]
     waiting: bool
     config: RunConfig
-    reply_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class TurnOpened:
         max_iterations: model calls that this invocation may make.
         max_tokens: output tokens that it may use; None is no limit.
         timeout_s: seconds that it may take.
-        reply_to: workflows that are told when the turn has ended.
+        reply_to: workflows that wait for the end of a turn that does not run.
     """
 
     runs: bool
@@ -125,7 +125,6 @@ class TurnProgress:
         max_iterations: model calls that the invocation may make.
         max_tokens: output tokens that it may use; None is no limit.
         deadline_s: when its time is over, in seconds since the epoch.
-        reply_to: workflows that are told when the turn has ended.
         missed: model calls that did not give the result which was asked for.
     """
 
@@ -136,7 +135,6 @@ class TurnProgress:
     max_iterations: int
     max_tokens: int | None
     deadline_s: float
-    reply_to: tuple[str, ...] = ()
     missed: int = 0
 
 

@@ -12,6 +12,7 @@ from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
+from store.settling import calls_of
 from store.tables import invocation, message, run_config, session
 
 _USAGE = tuple(TokenUsage.model_fields)
@@ -156,7 +157,13 @@ def find_with_config(connection: Connection, session_key: str, invocation_id: st
 
 
 def mark_open(locked: LockedSession, invocation_id: str) -> None:
-    """NEW becomes OPEN: its turn runs, and no other."""
+    """NEW becomes OPEN: its turn runs, and no other.
+
+    One that opens while calls of a message are unsettled goes on with the turn that asked for them.
+    """
+    if locked.calls_seq:
+        parked = calls_of(locked.connection, locked.key, locked.calls_seq)[0].invocation_id
+        _mark_resumed(locked, invocation_id, parked)
     locked.running = invocation_id
     locked.settled_step = -1
     locked.fence()
@@ -187,8 +194,7 @@ def mark_over(
     )
 
 
-def mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
-    """It goes on with the turn that the invocation `parked` left waiting."""
+def _mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
     before = find(locked.connection, locked.key, parked)
     locked.connection.execute(
         _RESUMES,

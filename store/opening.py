@@ -40,9 +40,8 @@ def open_invocation(connection: Connection, session_key: str, invocation_id: str
     state = InvocationState(row.state)
     if state is InvocationState.NEW:
         state = _begin(locked, row)
-    reply_to = _reply_to(connection, session_key, invocation_id)
     if state is not InvocationState.OPEN:
-        return Opening(state, locked.last_seq, (), False, row.config, reply_to)
+        return Opening(state, locked.last_seq, (), False, row.config)
     calls = calls_of(connection, session_key, locked.calls_seq) if locked.calls_seq else ()
     waiting = any(found.state == CallState.WAITING for found in calls)
     todo = (
@@ -50,7 +49,7 @@ def open_invocation(connection: Connection, session_key: str, invocation_id: str
         if waiting
         else tuple(call_record(found) for found in calls if found.state == CallState.REQUESTED)
     )
-    return Opening(state, locked.last_seq, todo, waiting, row.config, reply_to)
+    return Opening(state, locked.last_seq, todo, waiting, row.config)
 
 
 def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
@@ -67,16 +66,9 @@ def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
         return InvocationState.REFUSED
     invocations.mark_open(locked, row.invocation_id)
     locked.emit(row.invocation_id, NO_STEP, 0, Opened())
-    if plan.answers:
-        invocations.mark_resumed(locked, row.invocation_id, pending[0].invocation_id)
     _apply(locked, row.invocation_id, plan)
     locked.save()
     return InvocationState.OPEN
-
-
-def _reply_to(connection: Connection, session_key: str, invocation_id: str) -> tuple[str, ...]:
-    line = invocations.line_of(connection, session_key, invocation_id)
-    return tuple(dict.fromkeys(each.reply_to for each in line if each.reply_to))
 
 
 def _pending(locked: LockedSession) -> Sequence[Row[Any]]:

@@ -63,6 +63,17 @@ class Runs:
             lambda connection: _get(connection, session_key, invocation_id)
         )
 
+    async def listeners(self, session_key: str, invocation_id: str) -> tuple[str, ...]:
+        """The workflows that wait for the end of the turn which an invocation began or resumed.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        line = await self._database.read(
+            lambda connection: line_of(connection, session_key, invocation_id)
+        )
+        return tuple(dict.fromkeys(row.reply_to for row in line if row.reply_to))
+
     async def withdraw(self, session_key: str, invocation_id: str) -> bool:
         """Stop waiting for people: calls of the turn that wait get an error as their outcome.
 

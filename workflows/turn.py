@@ -9,7 +9,6 @@ In order:
    waiting call has its answer, at the start of the invocation that brings the last one.
 6. Again from 1. An invocation that asks for a structured result is over when the model gives one
    that fits; a model that misses it is asked again, a few times.
-7. Whoever is to be told of the end is told, once it is in the store.
 
 It never sees the text of a message, an argument or a result; never waits for a person; never ends
 without a closing row in the log, whatever happened.
@@ -26,13 +25,11 @@ from contracts.turn import (
     ModelCall,
     ModelReply,
     OutputState,
-    TurnEnded,
     TurnProgress,
     TurnRequest,
 )
 from everloop.types import StopReason
 from workflows import calls
-from workflows.replies import tell
 
 #: Model calls that may miss the structured result before the turn is given up: models that can
 #: mend a result at all mend it in the first or second round.
@@ -59,9 +56,6 @@ async def begin_turn(request: TurnRequest) -> bool:
     """
     opened = await calls.open_turn(request)
     if not opened.runs:
-        session = workflow.info().workflow_id
-        end = TurnEnded(session, request.invocation_id, waiting=opened.waiting)
-        await tell(opened.reply_to, end)
         return opened.waiting
     progress = TurnProgress(
         invocation_id=request.invocation_id,
@@ -71,7 +65,6 @@ async def begin_turn(request: TurnRequest) -> bool:
         max_iterations=opened.max_iterations,
         max_tokens=opened.max_tokens,
         deadline_s=workflow.time() + opened.timeout_s,
-        reply_to=opened.reply_to,
     )
     turn = _Turn(progress)
     return await turn.run(ModelReply(opened.seq, StopReason.TOOL_USE, 0, opened.calls))
@@ -100,21 +93,10 @@ class _Turn:
         except asyncio.CancelledError:
             loop.cancel()
             interrupted = CloseTurn(self._invocation_id, StopReason.INTERRUPTED)
-            await asyncio.shield(asyncio.create_task(self._close(interrupted)))
+            await asyncio.shield(asyncio.create_task(calls.close_turn(interrupted)))
             raise
-        await self._close(end)
-        return end.stop_reason is StopReason.TOOL_USE
-
-    async def _close(self, end: CloseTurn) -> None:
         await calls.close_turn(end)
-        told = TurnEnded(
-            session=workflow.info().workflow_id,
-            invocation_id=self._invocation_id,
-            stop_reason=end.stop_reason,
-            error=end.error,
-            waiting=end.stop_reason is StopReason.TOOL_USE,
-        )
-        await tell(self._limits.reply_to, told)
+        return end.stop_reason is StopReason.TOOL_USE
 
     async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
         try:
@@ -181,7 +163,6 @@ class _Turn:
             max_iterations=self._limits.max_iterations,
             max_tokens=self._limits.max_tokens,
             deadline_s=self._limits.deadline_s,
-            reply_to=self._limits.reply_to,
             missed=self._missed,
         )
 

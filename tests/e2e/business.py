@@ -1,11 +1,12 @@
 """Business workflows as a user of Everloop writes them, with nothing passed through the sandbox."""
 
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from temporalio import workflow
 
-from everloop.workflow import HarnessResult, run_harness, run_harnesses
+from everloop import RunOptions
+from everloop.workflow import run_harness, run_harnesses
 
 QUEUE = "business"
 
@@ -24,7 +25,8 @@ class Investigate:
 
     @workflow.run
     async def run(self, harness: str, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-        result: HarnessResult[None] = await run_harness(harness, prompt, **options)
+        told = cast("RunOptions", options)
+        result = await run_harness(harness, prompt, **told)
         return {
             "text": result.text,
             "stop_reason": result.stop_reason,
