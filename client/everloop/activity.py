@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
 from temporalio import activity
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowExecutionStatus
 
 from everloop.client import Client
 from everloop.options import RunOptions
@@ -93,10 +95,24 @@ async def run_harness(
         try:
             return await handle.result()
         except asyncio.CancelledError:
-            details = activity.cancellation_details()
-            if details is not None and details.cancel_requested:
+            if await asyncio.shield(_unwanted(client.temporal)):
                 await asyncio.shield(handle.cancel())
             raise
+
+
+async def _unwanted(client: TemporalClient) -> bool:
+    """Whether nobody waits for the activity any more; a later attempt of it may, or another worker.
+
+    A workflow that is cancelled may close before its activity hears of it.
+    """
+    details = activity.cancellation_details()
+    if details is None or not details.not_found:
+        return details is not None and details.cancel_requested
+    info = activity.info()
+    if info.workflow_id is None:
+        return False
+    workflow = client.get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+    return (await workflow.describe()).status is not WorkflowExecutionStatus.RUNNING
 
 
 @asynccontextmanager
