@@ -12,7 +12,7 @@ from contracts.tools import CallState, ToolKind
 from contracts.usage import Usage
 from store.calls import call_record
 from store.engine import Database
-from store.invocations import line_of
+from store.invocations import get, line_of
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
 from store.tables import call, message, session
@@ -66,13 +66,16 @@ class Runs:
     async def listeners(self, session_key: str, invocation_id: str) -> tuple[str, ...]:
         """The workflows that wait for the end of the turn which an invocation began or resumed.
 
-        Raises:
-            ServiceError: ResourceNotFoundException.
+        None wait for an invocation that there is not.
         """
-        line = await self._database.read(
-            lambda connection: line_of(connection, session_key, invocation_id)
-        )
-        return tuple(dict.fromkeys(row.reply_to for row in line if row.reply_to))
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            if get(connection, session_key, invocation_id) is None:
+                return ()
+            line = line_of(connection, session_key, invocation_id)
+            return tuple(dict.fromkeys(row.reply_to for row in line if row.reply_to))
+
+        return await self._database.read(work)
 
     async def withdraw(self, session_key: str, invocation_id: str) -> bool:
         """Stop waiting for people: calls of the turn that wait get an error as their outcome.

@@ -14,7 +14,7 @@ from everloop.errors import (
 )
 from everloop.options import RunOptions
 from everloop.results import HarnessResult
-from everloop.sessions import session_id
+from everloop.session_ids import session_id
 from everloop.types import StopReason, TokenUsage
 
 __all__ = [

@@ -281,6 +281,22 @@ async def test_a_run_that_waits_is_withdrawn_with_its_parent(
     assert told.text == "1 2"
 
 
+async def test_a_turn_that_runs_is_interrupted_with_its_parent(
+    house: Stack, temporal: Client
+) -> None:
+    arn, begun = house.harness(), f"{uuid.uuid4().hex}.begun"
+    session = everloop.session_id(uuid.uuid4().hex)
+    prompt = f"Run the shell command `touch {begun}; sleep 300`. Run the shell command `true`."
+    handle = await start(temporal, business.Investigate.run, arn, prompt, {"session_id": session})
+    await soon(lambda: house.volume_files(begun), "the command has begun")
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, CancelledError)
+    told = await asyncio.to_thread(house.invoke, arn, session, say("Count to 2"))
+    assert told.text == "1 2"
+
+
 async def test_a_run_that_waits_too_long_times_out(house: Stack, temporal: Client) -> None:
     client = everloop.Client(temporal)
     with pytest.raises(everloop.HarnessTimedOut):
