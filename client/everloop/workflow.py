@@ -222,7 +222,7 @@ async def _run(
             task_queue=TASK_QUEUE,
             result_type=HarnessOutcome,
             cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+            parent_close_policy=_close_policy(),
             # A child of an earlier attempt may still stand there. Its successor takes over its run.
             id_reuse_policy=WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,
             static_summary=f"harness {harness}",
@@ -254,6 +254,16 @@ def _first_attempt(info: workflow.Info) -> str:
     if info.attempt == 2 and info.continued_run_id:
         return info.continued_run_id
     return info.first_execution_run_id
+
+
+def _close_policy() -> ParentClosePolicy:
+    """What becomes of a run whose workflow closes before it: it is cancelled.
+
+    Unless the workflow may be retried: then its turn goes on for the next attempt to come back to.
+    """
+    if workflow.info().retry_policy is None:
+        return ParentClosePolicy.REQUEST_CANCEL
+    return ParentClosePolicy.TERMINATE
 
 
 def _tail(run_id: str) -> str:

@@ -89,6 +89,19 @@ class FailsFirst:
 
 
 @workflow.defn
+class FailsMeanwhile:
+    """Fails while its run is going, once, and is retried."""
+
+    @workflow.run
+    async def run(self, harness: str, prompt: str) -> Told:
+        running = asyncio.create_task(run_harness(harness, prompt))
+        if workflow.info().attempt == 1:
+            await workflow.wait([running], timeout=1)
+            raise ApplicationError("not yet")
+        return told(await running)
+
+
+@workflow.defn
 class GoesOn:
     """Continues as new; one call is its own in each run, the other has a key."""
 
@@ -139,6 +152,7 @@ WORKFLOWS = [
     Reporting,
     InvestigateAll,
     FailsFirst,
+    FailsMeanwhile,
     GoesOn,
     ThroughNexus,
     InActivity,

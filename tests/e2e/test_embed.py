@@ -1,9 +1,13 @@
 """Harnesses inside business workflows: results, people, deaths, retries, cancellation, many."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +28,7 @@ from tests.providers.background import in_background
 from tests.providers.said import Said
 from tests.providers.server import Asked, speaking
 
+ROOT = Path(__file__).parents[2]
 RUN = "WorkflowType = 'RunHarness'"
 
 
@@ -207,6 +212,42 @@ async def test_a_parent_that_is_retried_comes_back_to_the_same_turn(
     attempt, text, _ = await handle.result()
     assert attempt == 3 and "The command gave" in text
     assert house.volume_files(effects)[0].read_text().split() == ["once"]
+
+
+async def test_a_parent_that_fails_in_the_middle_comes_back_to_the_same_turn(
+    house: Stack, temporal: Client
+) -> None:
+    arn, effects = house.harness(), f"{uuid.uuid4().hex}.effects"
+    prompt = f"Run the shell command `echo once >> {effects}; sleep 2`."
+    retry = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=2)
+    handle = await start(temporal, business.FailsMeanwhile.run, arn, prompt, retry_policy=retry)
+    result = await handle.result()
+    assert result["stop_reason"] == "end_turn"
+    assert house.volume_files(effects)[0].read_text().split() == ["once"]
+
+
+async def test_the_example_runs(house: Stack) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(ROOT / "examples" / "business_workflow.py")],
+        env={
+            **os.environ,
+            "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL": house.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "everloop-dev",
+            "AWS_SECRET_ACCESS_KEY": "everloop-dev",
+            "TEMPORAL_ADDRESS": house.temporal,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "order 42: hold",
+        "8 orders reviewed; the last: 1 2 3 4 5 6 7 8",
+    ]
 
 
 async def test_a_continued_parent_makes_new_runs_unless_they_have_a_key(
