@@ -14,7 +14,7 @@ import asyncio
 import os
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from temporalio import workflow
@@ -87,7 +87,7 @@ def create_harness() -> str:
     # Here, because a workflow's module is loaded in the sandbox, where boto3 cannot be.
     import boto3
 
-    control: Any = boto3.client("bedrock-agentcore-control")  # pyright: ignore[reportUnknownMemberType]
+    control = cast("Any", boto3).client("bedrock-agentcore-control")
     made = control.create_harness(
         harnessName=f"orders_{uuid.uuid4().hex[:8]}",
         executionRoleArn="arn:aws:iam::000000000000:role/Orders",
