@@ -1,7 +1,7 @@
 """The worker process: what runs workflows and activities, and on which task queues.
 
-`python -m worker` serves the main task queue: the session workflow, the store's transactions and
-the model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
+`python -m worker` serves the main task queue: the workflows, the store's transactions and the
+model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
 tools that run in environments it owns. Both take `EVERLOOP_*` variables and stop on SIGTERM.
 """
 
@@ -21,6 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.runs import HarnessHandler, RunActivities
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -30,6 +31,7 @@ from contracts.turn import TASK_QUEUE
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from store import Store, ring_of
+from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -58,17 +60,24 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     try:
         turns = TurnActivities(store)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession],
+            workflows=[HarnessSession, RunHarness],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
                 models.call_model,
+                runs.admit_run,
+                runs.deliver_run,
+                runs.read_run,
+                runs.run_is_alive,
+                runs.stop_run,
             ],
+            nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from api.context import Call, Context, EventStream
 from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation, unreadable
 from api.eventstream import CONTENT_TYPE
-from api.faults import Faults
 from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
@@ -32,6 +31,7 @@ from contracts.errors import (
     ServiceError,
     TokenRefused,
 )
+from contracts.faults import Faults
 
 access_log = logging.getLogger("api.access")
 

@@ -3,10 +3,10 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from api.faults import Faults
 from api.guard import is_loopback
 from contracts.authorizer import AuthorizerConfiguration
 from contracts.errors import invalid
+from contracts.faults import Faults
 from contracts.harness import HarnessConfig
 
 _PATH = "authorizerConfiguration.customJWTAuthorizer"

@@ -14,6 +14,7 @@ from contracts.ids import HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
 from contracts.settings import Settings
 from store import Store
+from store.references import find_served
 
 _SESSION_HEADER = "x-amzn-bedrock-agentcore-runtime-session-id"
 _USER_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
@@ -71,11 +72,7 @@ async def harness_of(store: Store, target: Target) -> HarnessRecord:
     Raises:
         ServiceError: ResourceNotFoundException.
     """
-    arn, version = target.arn, None
-    if target.qualifier != DEFAULT_ENDPOINT:
-        endpoint = await store.endpoints.get(arn.account, arn.harness_id, target.qualifier)
-        version = endpoint.target_version
-    return await store.harnesses.get(arn.account, arn.harness_id, version)
+    return await find_served(store, target.arn.account, target.arn.harness_id, target.qualifier)
 
 
 def authorizer_in(config: HarnessConfig) -> JwtAuthorizer | None:

@@ -12,6 +12,7 @@ from contracts.errors import ErrorDetail
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
 from contracts.tools import CallState, ToolKind
+from contracts.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class NewCall:
         queue: the task queue that runs it; None when the caller does, or nobody.
         timeout_s: seconds that it may take.
         failure: when set, the call is over at once with an error that says this.
+        outcome: when set, the call is over at once and well, and says this.
     """
 
     block: ToolUseBlock
@@ -130,6 +132,7 @@ class NewCall:
     queue: str | None
     timeout_s: int
     failure: str | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
@@ -256,3 +259,31 @@ class SummaryRecord:
     text: str
     usage: TokenUsage
     cost_pico_usd: int | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A turn from its beginning to its end, over all invocations that it took.
+
+    Attributes:
+        live: the invocation of it that runs or waits for its place; None when there is none.
+        waiting: calls that wait for people; a later invocation will resume the turn.
+        stop_reason: how the turn ended; None before, and when it failed.
+        error: why it failed or was refused.
+        message: its newest assistant message, if it has one.
+        output: the structured result that the model gave, if it gave one.
+        usage: what its model calls used.
+    """
+
+    live: str | None
+    waiting: tuple[CallRecord, ...]
+    stop_reason: StopReason | None
+    error: ErrorDetail | None
+    message: StoredMessage | None
+    output: dict[str, Any] | None
+    usage: Usage
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.live is None and not self.waiting

@@ -49,6 +49,11 @@ _COUNT = (
     .select_from(harness)
     .where(harness.c.account == sa.bindparam("account"), harness.c.alive)
 )
+_BY_NAME = sa.select(harness.c.harness_id).where(
+    harness.c.account == sa.bindparam("account"),
+    harness.c.name == sa.bindparam("name"),
+    harness.c.alive,
+)
 _FIRST_PAGE = (
     JOINED.where(
         harness.c.account == sa.bindparam("account"),
@@ -161,6 +166,21 @@ class Harnesses:
             raise missing(harness_id)
 
         return await self._database.read(work)
+
+    async def id_of(self, account: str, name: str) -> str:
+        """The id of the harness that has a name.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        found = await self._database.read(
+            lambda connection: connection.execute(
+                _BY_NAME, {"account": account, "name": name}
+            ).scalar()
+        )
+        if found is None:
+            raise ServiceError(AwsError.NOT_FOUND, f"No harness is named {name}.")
+        return found
 
     async def list(
         self, account: str, *, limit: int, after: str | None

@@ -10,6 +10,7 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.runs import Runs
 from store.summaries import Summaries
 from store.tags import Tags
 from store.token_vault import TokenVault
@@ -33,6 +34,7 @@ class Store:
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
+        runs: turns from beginning to end, for those who wait for them.
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
@@ -53,6 +55,7 @@ class Store:
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)
+        self.runs = Runs(database)
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)

@@ -167,6 +167,10 @@ invocation = sa.Table(
     sa.Column("failure_note", sa.String),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    #: The workflow that waits for its end, whoever resumes its turn.
+    sa.Column("reply_to", sa.String),
+    #: The invocation that began the turn which this one resumed; absent when it began its own.
+    sa.Column("root", sa.String),
 )
 
 #: The transcript. An assistant message that a step made also carries what the step cost.

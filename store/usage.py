@@ -13,7 +13,8 @@ from store.paging import decode_token, encode_token
 from store.tables import invocation, message, session
 
 _KINDS = tuple(TokenUsage.model_fields)
-_SUMS = (
+#: What of model calls is summed, as columns over rows of `message`.
+SUMS = (
     sa.func.count().label("calls"),
     *(sa.func.coalesce(sa.func.sum(message.c[kind]), 0).label(kind) for kind in _KINDS),
     sa.func.sum(message.c.cost_pico_usd).label("cost"),
@@ -31,13 +32,13 @@ _PLACE = sa.tuple_(
 )
 
 _SESSION_MODELS = (
-    sa.select(message.c.model_id, *_SUMS)
+    sa.select(message.c.model_id, *SUMS)
     .where(*_OF_SESSION)
     .group_by(message.c.model_id)
     .order_by(message.c.model_id)
 )
 _SESSION_INVOCATIONS = (
-    sa.select(message.c.invocation_id, *_SUMS)
+    sa.select(message.c.invocation_id, *SUMS)
     .where(*_OF_SESSION, message.c.invocation_id.in_(sa.bindparam("invocations", expanding=True)))
     .group_by(message.c.invocation_id)
 )
@@ -69,7 +70,7 @@ _CALLS = (
 )
 _CALL = _CALLS.where(message.c.step == sa.bindparam("step", type_=sa.Integer))
 _HARNESS_MODELS = (
-    sa.select(message.c.model_id, *_SUMS)
+    sa.select(message.c.model_id, *SUMS)
     .join_from(session, message)
     .where(*_OF_HARNESS, message.c.step.is_not(None))
     .group_by(message.c.model_id)
@@ -82,7 +83,7 @@ _SESSIONS = (
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 _LATER_SESSIONS = _SESSIONS.where(sa.tuple_(session.c.created_at, session.c.key) < _PLACE)
-_SESSION_SUM = sa.select(*_SUMS).where(*_OF_SESSION)
+_SESSION_SUM = sa.select(*SUMS).where(*_OF_SESSION)
 _KNOWN = sa.select(session.c.key).where(session.c.key == sa.bindparam("session"))
 
 
@@ -135,7 +136,7 @@ class UsageReport:
                 "invocations": [row.invocation_id for row in found],
             }
             sums = {
-                row.invocation_id: _usage(row)
+                row.invocation_id: usage_of(row)
                 for row in connection.execute(_SESSION_INVOCATIONS, named)
             }
             page = tuple(
@@ -198,7 +199,7 @@ class UsageReport:
                 SessionUsage(
                     runtime_session_id=row.runtime_session_id,
                     created_at=row.created_at,
-                    usage=_usage(connection.execute(_SESSION_SUM, {"session": row.key}).one()),
+                    usage=usage_of(connection.execute(_SESSION_SUM, {"session": row.key}).one()),
                 )
                 for row in found
             )
@@ -211,7 +212,8 @@ class UsageReport:
     ) -> tuple[ModelUsage, ...]:
         def work(connection: Connection) -> Sequence[ModelUsage]:
             return [
-                ModelUsage(row.model_id, _usage(row)) for row in connection.execute(statement, key)
+                ModelUsage(row.model_id, usage_of(row))
+                for row in connection.execute(statement, key)
             ]
 
         return tuple(await self._database.read(work))
@@ -236,7 +238,8 @@ def _tokens(row: Any) -> TokenUsage:
     return TokenUsage(**{kind: int(getattr(row, kind)) for kind in _KINDS})
 
 
-def _usage(row: Any) -> Usage:
+def usage_of(row: Any) -> Usage:
+    """The sum in a row of `SUMS`."""
     return Usage(
         model_calls=row.calls,
         tokens=_tokens(row),

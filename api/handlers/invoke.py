@@ -17,12 +17,12 @@ from api.harness_config import read_overrides
 from api.harness_view import harness_arn
 from api.invocation_id import INVOCATION_HEADER, read_invocation_id
 from api.messages import read_messages
-from api.own_arn import check_own
 from api.stream import Follower
 from api.usage_frames import wants_usage
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import HarnessArn, session_key
+from contracts.own_arn import check_own
 from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from api.body import load
 from api.context import Context
-from api.faults import Faults
 from contracts.errors import invalid
+from contracts.faults import Faults
 
 _Value = TypeVar("_Value", bound=BaseModel)
 

@@ -84,7 +84,11 @@ class Play:
         return cls(store, session, await store.configs.put(RUN))
 
     async def admit(
-        self, invocation_id: str, *messages: Message, request_digest: str = "digest"
+        self,
+        invocation_id: str,
+        *messages: Message,
+        request_digest: str = "digest",
+        reply_to: str | None = None,
     ) -> InvocationRecord:
         return await self.store.turns.admit(
             session=self.session,
@@ -95,6 +99,7 @@ class Play:
             request_digest=request_digest,
             config_digest=self.config_digest,
             messages=messages or (says("Hello"),),
+            reply_to=reply_to,
         )
 
     async def open(self, invocation_id: str, *messages: Message) -> Opening:
