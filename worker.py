@@ -21,6 +21,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.provisioning import ProvisioningActivities
+from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -29,6 +31,7 @@ from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
 from environments.host import SandboxHost
 from store import RingSource, Store
+from workflows.provisioning import Provisioning
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -56,17 +59,22 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     store = await Store.open(settings.database_url, RingSource.of(settings))
     try:
         turns = TurnActivities(store)
+        provisioning = ProvisioningActivities(store)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession],
+            workflows=[HarnessSession, Provisioning],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
                 models.call_model,
+                provisioning.settle,
+                provisioning.find_sessions,
+                provisioning.end_session,
+                provisioning.finish_delete,
             ],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -75,8 +83,11 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            sweeping = asyncio.create_task(keep_sweeping(store, client))
             _announce(settings, "worker")
             await stop.wait()
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
     finally:
         await warming
         await gateway.close()
@@ -97,10 +108,11 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
     try:
         async with host:
+            tools = SandboxTools(store, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host).run_tool],
+                activities=[tools.run_tool, tools.drop_environment],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.gate import Gate
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
 from store import RingSource, Store
@@ -17,6 +18,7 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
+    provisioner: Provisioner
     ring: RingSource
     gate: Gate
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from activities.tools.schemas import BUILTIN_TOOLS, MAX_SHELL_TIMEOUT_S, SHELL, SHELL_TIMEOUT_S
 from contracts.allowed_tools import is_allowed
-from contracts.harness import RunConfig, Tool, ToolType
+from contracts.harness import HarnessConfig, RunConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
 from contracts.tools import Repeat, ToolKind, ToolSpec
 from store import Store
@@ -51,6 +51,19 @@ class ToolCatalog:
         if not isinstance(asked, int) or isinstance(asked, bool):
             return SHELL_TIMEOUT_S
         return min(max(asked, 1), MAX_SHELL_TIMEOUT_S)
+
+
+def unserved(config: HarnessConfig) -> str | None:
+    """Why no turn could run with a configuration here; None when one can.
+
+    The API refuses such tools. A configuration that another release wrote may still have them.
+    """
+    try:
+        for tool in config.tools:
+            _inline(tool)
+    except ValueError as error:
+        return f"The configuration cannot be served: {error}."
+    return None
 
 
 def _inline(tool: Tool) -> ToolSpec:

@@ -13,7 +13,7 @@ from api.stream import Follower
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
@@ -75,8 +75,10 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
 
 async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
     params = call.params
+    harness = await context.store.harnesses.serving(
+        arn.account, arn.harness_id, params.get("qualifier", DEFAULT_ENDPOINT)
+    )
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
@@ -86,14 +88,6 @@ async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
         overrides=read_overrides(params),
     )
     return await context.store.configs.put(config)
-
-
-async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
-    version = None
-    if qualifier != DEFAULT_ENDPOINT:
-        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
-        version = endpoint.target_version
-    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
