@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ POLL_S = 0.01
 
 
 @contextmanager
-def temporal_server(log: Path) -> Iterator[str]:
+def temporal_server(log: Path) -> Generator[str]:
     """A Temporal dev server; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,7 +82,7 @@ def provisioning_worker(client: Client, store: Store) -> Worker:
 
 
 @contextmanager
-def provisioning(address: str, namespace: str, database_url: str) -> Iterator[None]:
+def provisioning(address: str, namespace: str, database_url: str) -> Generator[None]:
     """A provisioning worker in a thread of its own."""
     started = threading.Event()
     stop: list[Callable[[], object]] = []

@@ -1,5 +1,7 @@
 """InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
 
+import asyncio
+import time
 import uuid
 from collections.abc import Mapping
 
@@ -10,10 +12,10 @@ from api.harness_view import harness_arn
 from api.messages import read_messages
 from api.own_arn import check_own
 from api.stream import Follower
-from contracts.errors import ServiceError, invalid
+from contracts.errors import AwsError, ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
+from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
@@ -23,6 +25,12 @@ BUSY_HEADER = "x-everloop-if-busy"
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 DEFAULT_ACTOR = "default"
+
+#: Seconds that a call waits for a harness that is CREATING: AWS's own quickstart invokes at once.
+#: Creating takes tens of milliseconds; an SDK's read time-out is longer than this.
+CREATING_S = 10.0
+#: Between two looks at it, each one indexed read.
+CREATING_POLL_S = 0.02
 
 #: A retry carries other ones, and they do not change what is asked.
 _TRACE_MEMBERS = ("traceParent", "traceState", "traceId", "baggage")
@@ -76,9 +84,7 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
 async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
     """Fix what the invocation runs with; the digest of it."""
     params = call.params
-    harness = await context.store.harnesses.serving(
-        arn.account, arn.harness_id, params.get("qualifier", DEFAULT_ENDPOINT)
-    )
+    harness = await _serving(context, arn, params.get("qualifier", DEFAULT_ENDPOINT))
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
@@ -88,6 +94,18 @@ async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
         overrides=read_overrides(params),
     )
     return await context.store.configs.put(config)
+
+
+async def _serving(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
+    """The version that is served; what is being created is waited for, within a bound."""
+    deadline = time.monotonic() + CREATING_S
+    while True:
+        try:
+            return await context.store.harnesses.serving(arn.account, arn.harness_id, qualifier)
+        except ServiceError as error:
+            if error.detail.error is not AwsError.THROTTLING or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(CREATING_POLL_S)
 
 
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:

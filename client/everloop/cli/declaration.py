@@ -13,6 +13,7 @@ from everloop.cli.change import comparable, update_request
 from everloop.cli.create import DEFAULT_ROLE
 from everloop.cli.errors import UsageError
 from everloop.cli.output import to_json
+from everloop.cli.settle import settled_harness
 
 _NAME, _TAGS, _TOKEN = "harnessName", "tags", "clientToken"
 
@@ -83,14 +84,15 @@ def plan(aws: Aws, declared: Json) -> Plan:
     return Plan(name, current, wanted, None if tags is None else tags[:2], _diff(before, after))
 
 
-def carry_out(aws: Aws, made: Plan) -> Json:
-    """Create or update; the harness as it then is."""
+def carry_out(aws: Aws, made: Plan, *, wait: bool) -> Json:
+    """Create or update; the harness as it then is, settled when that is waited for."""
     if made.current is None:
-        return aws.create_harness(made.wanted)
+        return settled_harness(aws, aws.create_harness(made.wanted), wait=wait)
     harness = made.current
     if made.wanted:
         request = update_request(harness["harnessId"], made.wanted)
-        harness = aws.control("update_harness", **request)["harness"]
+        answer = aws.control("update_harness", **request)["harness"]
+        harness = settled_harness(aws, answer, wait=wait)
     if made.tags is not None:
         put, gone = made.tags
         if gone:
