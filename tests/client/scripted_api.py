@@ -23,7 +23,7 @@ HARNESS = {
 
 
 class ScriptedApi:
-    """Serves one harness until it is deleted, and the next script of `streams` for each InvokeHarness.
+    """Serves one harness until it is deleted, and the next of `streams` for each InvokeHarness.
 
     A script is a list of (event name, body); `exception:Name` sends an exception, `cut` closes the
     connection. `refusals` are (status, error name, message), used before any stream.
