@@ -26,11 +26,14 @@ class ScriptedApi:
     """Serves one harness until it is deleted, and the next of `streams` for each InvokeHarness.
 
     A script is a list of (event name, body); `exception:Name` sends an exception, `cut` closes the
-    connection. `refusals` are (status, error name, message), used before any stream.
+    connection. `answered` is what CreateHarness answers otherwise, `shown` what GetHarness does.
+    `refusals` are (status, error name, message), used before any stream.
     """
 
     def __init__(self) -> None:
         self.deleted = False
+        self.answered: Json = {}
+        self.shown: Json = {}
         self.streams: list[list[tuple[str, Json]]] = []
         self.refusals: list[tuple[int, str, str]] = []
         self.requests: list[tuple[str, str, dict[str, str], Json]] = []
@@ -77,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             gone = {"x-amzn-errortype": "ResourceNotFoundException"}
             self._json(404, {"message": "it does not exist"}, gone)
         else:
-            self._json(200, {"harness": HARNESS})
+            self._json(200, {"harness": HARNESS | self.script.shown})
 
     def do_DELETE(self) -> None:
         self._note({})
@@ -93,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith("/harnesses/invoke"):
             self._stream(self.script.streams.pop(0))
         else:
-            self._json(201, {"harness": HARNESS})
+            self._json(201, {"harness": HARNESS | self.script.answered})
 
     def log_message(self, format: str, *args: Any) -> None:
         del format, args

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @contextmanager
-def killed_at_the_end(stack: Stack, name: str) -> Iterator[None]:
+def killed_at_the_end(stack: Stack, name: str) -> Generator[None]:
     """A process that is stopped, with whatever it has taken up, and then killed with -9."""
     stack.wait_ready(name)
     os.kill(stack.process(name)["pid"], signal.SIGSTOP)
@@ -48,7 +48,7 @@ def status(control: Any, harness_id: str) -> tuple[str, str]:
 
 
 def transcript(stack: Stack, arn: str, session: str) -> list[str]:
-    """The text of every stored message's role."""
+    """The role of every stored message."""
 
     async def read() -> list[str]:
         store = await Store.open(stack.database_url)

@@ -1,6 +1,7 @@
 """The provisioning workflow on a real Temporal server, with a store and sandbox hosts."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import workflows.provisioning
 from activities.sweep import sweep
@@ -25,6 +27,9 @@ from environments.volumes import Volumes
 from store import Store, migrate
 from tests.provisioned import add_namespace, connect, provisioning_worker, temporal_server
 from tests.store.play import ACCOUNT, CONFIG, Play, unanswered
+from tests.workflows.test_replay import payload_texts
+from worker import PASSTHROUGH
+from workflows.provisioning import Provisioning
 
 HOST = "here"
 
@@ -83,6 +88,20 @@ class Place:
 
     def volumes(self) -> list[Path]:
         return list((self.data_dir / "volumes").iterdir())
+
+
+async def replay(client: Client, workflow_id: str) -> None:
+    """Replay the newest run in the sandbox that workers use; it holds references only."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    runner = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
+    replayer = Replayer(
+        workflows=[Provisioning], workflow_runner=runner, namespace=client.namespace
+    )
+    await replayer.replay_workflow(history)
+    payloads = list(payload_texts(json.loads(history.to_json())))
+    assert payloads
+    for words in ("Hello", "Sure.", CONFIG.model.chosen.model_id):
+        assert not any(words in payload for payload in payloads)
 
 
 @pytest.fixture
@@ -170,8 +189,10 @@ async def test_a_host_that_is_gone_fails_the_deletion_and_one_that_is_back_ends_
 
         monkeypatch.undo()
         async with place.host():
-            await place.delete(made.harness_id)
+            going = await place.delete(made.harness_id)
             await place.settled()
+            await place.client.get_workflow_handle(going.workflow_id).result()
+            await replay(place.client, going.workflow_id)
     assert place.volumes() == []
     listed, _ = await place.store.harnesses.list(ACCOUNT, limit=9, after=None)
     assert listed == []
@@ -191,7 +212,9 @@ async def test_a_deletion_goes_on_over_many_pages_and_runs(
         plays = [await Play.begin(place.store, made.harness_id) for _ in range(9)]
         for play in plays:
             await play.open("i1")
-        await place.delete(made.harness_id)
+        going = await place.delete(made.harness_id)
         await place.settled()
+        newest = await place.client.get_workflow_handle(going.workflow_id).describe()
+        assert newest.raw_info.first_run_id != newest.run_id
     ended = [await place.store.turns.invocation(play.session, "i1") for play in plays]
     assert {one.stop_reason for one in ended if one} == {StopReason.INTERRUPTED}
