@@ -56,6 +56,7 @@ def invocation(arn: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.wire("harness.status", "endpoint.status")
 async def test_a_change_answers_in_transition_and_shows_both_versions(live: Live) -> None:
     arn = await live.harness()
     which = {"harnessId": arn.rpartition("/")[2]}

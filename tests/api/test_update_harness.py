@@ -17,6 +17,7 @@ def made(control: Any, name: str, **members: Any) -> dict[str, Any]:
     return {**created, "status": "READY"}
 
 
+@pytest.mark.wire("harness.update", "version.each-update", "harness.get")
 def test_an_update_makes_a_version_and_keeps_what_it_does_not_name(control: Any):
     first = made(
         control,
@@ -55,6 +56,7 @@ def test_an_update_makes_a_version_and_keeps_what_it_does_not_name(control: Any)
     assert get(harnessId=first["harnessId"], harnessVersion="2")["harness"] == second
 
 
+@pytest.mark.wire("harness.update")
 def test_an_empty_list_or_map_replaces_the_whole(control: Any):
     harness_id = made(control, "emptied", tools=[refund_tool()], environmentVariables={"A": "1"})[
         "harnessId"
@@ -64,6 +66,7 @@ def test_an_empty_list_or_map_replaces_the_whole(control: Any):
     assert "environmentVariables" not in updated["harness"]
 
 
+@pytest.mark.wire("harness.update-environment")
 def test_parts_of_the_environment_are_kept_or_replaced_each_by_itself(control: Any):
     mounts = [{"sessionStorage": {"mountPath": "/mnt/work"}}]
     lifecycle = {"idleRuntimeSessionTimeout": 600, "maxLifetime": 6000}
@@ -91,6 +94,7 @@ def test_parts_of_the_environment_are_kept_or_replaced_each_by_itself(control: A
         update(lifecycleConfiguration={"idleRuntimeSessionTimeout": 61})
 
 
+@pytest.mark.wire("harness.update-empty-wrapper")
 @pytest.mark.parametrize("member", ["memory", "environmentArtifact", "authorizerConfiguration"])
 def test_a_wrapper_without_a_value_clears(control: Any, member: str):
     harness = made(control, f"cleared_{member}")
@@ -100,6 +104,7 @@ def test_a_wrapper_without_a_value_clears(control: Any, member: str):
     assert member == "memory" or member not in updated
 
 
+@pytest.mark.wire("harness.update-wrappers")
 def test_null_in_a_wrapper_clears_too(control: Any, api: Any):
     harness_id = made(control, "nulled")["harnessId"]
     body = {"memory": {"optionalValue": None}}
@@ -107,6 +112,7 @@ def test_null_in_a_wrapper_clears_too(control: Any, api: Any):
     assert (answer.status, answer.json["harness"]["harnessVersion"]) == (200, "2")
 
 
+@pytest.mark.wire("harness.update-wrappers", "harness.image")
 def test_a_wrapped_value_is_read_as_at_creation(control: Any):
     harness_id = made(control, "wrapped")["harnessId"]
     update = control.update_harness
@@ -119,6 +125,7 @@ def test_a_wrapped_value_is_read_as_at_creation(control: Any):
     assert refused.value.response["fieldList"][0]["name"] == "environmentArtifact"
 
 
+@pytest.mark.wire("version.refused-update")
 def test_a_refused_update_makes_no_version(control: Any):
     harness_id = made(control, "refused")["harnessId"]
     with pytest.raises(control.exceptions.ValidationException, match="maxIterations"):
@@ -126,6 +133,7 @@ def test_a_refused_update_makes_no_version(control: Any):
     assert control.get_harness(harnessId=harness_id)["harness"]["harnessVersion"] == "1"
 
 
+@pytest.mark.wire("harness.update-token")
 def test_a_repeated_token_updates_once(control: Any):
     harness_id = made(control, "updated_once")["harnessId"]
     asked = {"harnessId": harness_id, "maxIterations": 5, "clientToken": TOKEN}
@@ -138,6 +146,7 @@ def test_a_repeated_token_updates_once(control: Any):
     assert refused.value.response["reason"] == "IdempotentParameterMismatchException"
 
 
+@pytest.mark.wire("version.list")
 def test_lists_versions_newest_first_in_pages(control: Any):
     first = made(control, "versioned")
     harness_id = first["harnessId"]

@@ -175,6 +175,7 @@ def rollback(
     from everloop.cli.connection import connect
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stdout
+    from everloop.cli.own_api import get
     from everloop.cli.settle import settled_endpoint, settled_harness
 
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
@@ -191,7 +192,9 @@ def rollback(
         newest = aws.get_harness(harness_id)
         wanted = version or _before(newest["harnessVersion"])
         request = restore_request(newest, aws.get_harness(harness_id, wanted))
-        answer = aws.control("update_harness", **request)["harness"]
+        path = ("harnesses", harness_id, "extensions")
+        were = get(aws.connection, *path, query={"harnessVersion": wanted})["extensions"]
+        answer = aws.update_harness(request, extensions=were)
         made = settled_harness(aws, answer, wait=wait)
         said = f"version {made['harnessVersion']} of {made['harnessName']} is like {wanted}"
         shown = {"harness": made}
