@@ -21,7 +21,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.provisioning import ProvisioningActivities
 from activities.runs import HarnessHandler, RunActivities
+from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -31,6 +33,7 @@ from contracts.turn import TASK_QUEUE
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from store import Store, ring_of
+from workflows.provisioning import Provisioning
 from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
@@ -59,12 +62,13 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     store = await Store.open(settings.database_url, ring_of(settings))
     try:
         turns = TurnActivities(store)
+        provisioning = ProvisioningActivities(store)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
         runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession, RunHarness],
+            workflows=[HarnessSession, RunHarness, Provisioning],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
@@ -76,6 +80,10 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 runs.read_run,
                 runs.run_is_alive,
                 runs.stop_run,
+                provisioning.settle,
+                provisioning.find_sessions,
+                provisioning.end_session,
+                provisioning.finish_delete,
             ],
             nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
@@ -85,8 +93,11 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            sweeping = asyncio.create_task(keep_sweeping(store, client))
             _announce(settings, "worker")
             await stop.wait()
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
     finally:
         await warming
         await gateway.close()
@@ -112,10 +123,11 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     )
     try:
         async with host:
+            tools = SandboxTools(store, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host).run_tool],
+                activities=[tools.run_tool, tools.drop_environment],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),

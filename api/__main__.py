@@ -24,6 +24,7 @@ from temporalio.client import Client
 from api.app import create_app
 from api.context import Context
 from api.gate import make_gate, verifies
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.errors import EverloopError
 from contracts.settings import Settings
@@ -70,7 +71,8 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
         sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
-        yield Context(settings, store, sessions, ring, make_gate(store, settings))
+        gate = make_gate(store, settings)
+        yield Context(settings, store, sessions, Provisioner(client), ring, gate)
     finally:
         await store.close()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.admission import Gate
 from api.caller import SIGNER, Caller
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
 from store import Ring, Store
@@ -18,6 +19,7 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
+    provisioner: Provisioner
     ring: Ring
     gate: Gate
 

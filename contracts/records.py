@@ -11,6 +11,7 @@ from typing import Any
 from contracts.errors import ErrorDetail
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
+from contracts.provisioning import Operation
 from contracts.tools import CallState, ToolKind
 from contracts.usage import Usage
 
@@ -28,6 +29,9 @@ class HarnessRecord:
         created_at: when the harness was created, UTC.
         updated_at: when it was last changed, UTC.
         config: what the version fixes.
+        live_version: the version that DEFAULT serves; None before the first is ready.
+        failure_reason: why the last change failed, when it did.
+        operation: the change that is under way; None when the harness has settled.
     """
 
     account: str
@@ -38,6 +42,9 @@ class HarnessRecord:
     created_at: datetime
     updated_at: datetime
     config: HarnessConfig
+    live_version: str | None = None
+    failure_reason: str | None = None
+    operation: Operation | None = None
 
 
 #: The endpoint that every harness has and that follows its newest version.
@@ -54,10 +61,13 @@ class EndpointRecord:
         harness_name: that harness's name.
         name: what callers give as `qualifier`.
         status: `HarnessEndpointStatus` of the control plane.
-        target_version: the version that it points at and serves.
+        target_version: the version that it points at.
         description: for people.
         created_at: UTC.
         updated_at: when it was last changed, UTC.
+        live_version: the version that it serves; None before the first is ready.
+        failure_reason: why the last change failed, when it did.
+        operation: the change that is under way; None when the endpoint has settled.
     """
 
     account: str
@@ -69,6 +79,9 @@ class EndpointRecord:
     description: str | None
     created_at: datetime
     updated_at: datetime
+    live_version: str | None = None
+    failure_reason: str | None = None
+    operation: Operation | None = None
 
 
 class InvocationState(StrEnum):

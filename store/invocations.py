@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
+from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
 from store.settling import calls_of
@@ -100,7 +101,7 @@ def admit(
         },
     )
     locked = LockedSession.lock(connection, session_key)
-    insert_or_ignore(
+    new = insert_or_ignore(
         connection,
         invocation,
         {
@@ -115,6 +116,8 @@ def admit(
             "reply_to": reply_to,
         },
     )
+    if new:
+        refuse_going(connection, account, harness_id)
     row = find(connection, session_key, invocation_id)
     if row.request_digest != request_digest:
         raise invalid(

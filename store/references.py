@@ -1,11 +1,20 @@
 """Which version of which harness a caller means."""
 
+import asyncio
+import time
+
 from contracts.errors import AwsError, ServiceError
 from contracts.ids import HARNESS_ENDPOINT_ARN, HARNESS_ID, HARNESS_NAME, HarnessArn
 from contracts.own_arn import check_own
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
 from contracts.settings import Settings
 from store.store import Store
+
+#: Seconds that a call waits for a harness that is CREATING: AWS's own quickstart invokes at once.
+#: Creating takes tens of milliseconds; an SDK's read time-out is longer than this.
+CREATING_S = 10.0
+#: Between two looks at it, each one indexed read.
+CREATING_POLL_S = 0.02
 
 
 async def find_version(
@@ -31,16 +40,19 @@ async def find_version(
 
 
 async def find_served(store: Store, account: str, harness_id: str, endpoint: str) -> HarnessRecord:
-    """The version of a harness that one of its endpoints serves.
+    """The version that an endpoint serves; what is being created is waited for, within a bound.
 
     Raises:
-        ServiceError: ResourceNotFoundException.
+        ServiceError: see `Harnesses.serving`.
     """
-    version = None
-    if endpoint != DEFAULT_ENDPOINT:
-        found = await store.endpoints.get(account, harness_id, endpoint)
-        version = found.target_version
-    return await store.harnesses.get(account, harness_id, version)
+    deadline = time.monotonic() + CREATING_S
+    while True:
+        try:
+            return await store.harnesses.serving(account, harness_id, endpoint)
+        except ServiceError as error:
+            if error.detail.error is not AwsError.THROTTLING or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(CREATING_POLL_S)
 
 
 async def _parts(store: Store, settings: Settings, reference: str) -> tuple[str, str, str | None]:

@@ -10,6 +10,7 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.provisioning import Provisioning
 from store.runs import Runs
 from store.summaries import Summaries
 from store.tags import Tags
@@ -44,6 +45,7 @@ class Store:
         rotation: brings secrets under the newest master key.
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
+        provisioning: changes of harnesses and endpoints that are under way.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -68,6 +70,7 @@ class Store:
         self.rotation = Rotation(database, envelopes)
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
+        self.provisioning = Provisioning(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

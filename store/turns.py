@@ -58,7 +58,8 @@ class Turns:
 
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
-                the id was used for another request.
+                the id was used for another request; ResourceNotFoundException when the harness is
+                deleted meanwhile.
         """
         try:
             check_size("messages", [MESSAGES.encode(tuple(messages))], MAX_REQUEST_BYTES)

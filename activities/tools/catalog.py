@@ -4,7 +4,7 @@ from typing import Any
 
 from activities.tools.schemas import BUILTIN_TOOLS, MAX_SHELL_TIMEOUT_S, SHELL, SHELL_TIMEOUT_S
 from contracts.allowed_tools import is_allowed
-from contracts.harness import OutputSpec, RunConfig, Tool, ToolType
+from contracts.harness import HarnessConfig, OutputSpec, RunConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
 from contracts.tools import OUTPUT_TOOL, Repeat, ToolKind, ToolSpec
 from store import Store
@@ -70,6 +70,19 @@ def _output(spec: OutputSpec) -> ToolSpec:
         namespace=OUTPUT_TOOL,
         repeat=Repeat.IDEMPOTENT,
     )
+
+
+def unserved(config: HarnessConfig) -> str | None:
+    """Why no turn could run with a configuration here; None when one can.
+
+    The API refuses such tools. A configuration that another release wrote may still have them.
+    """
+    try:
+        for tool in config.tools:
+            _inline(tool)
+    except ValueError as error:
+        return f"The configuration cannot be served: {error}."
+    return None
 
 
 def _inline(tool: Tool) -> ToolSpec:

@@ -19,7 +19,7 @@ DEFAULT_PAGE = 50
 
 
 async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`CreateHarness`: version 1, READY at once."""
+    """`CreateHarness`: version 1, CREATING until its workflow has made it READY."""
     tags = call.params.get("tags", {})
     check_tags(tags)
     extensions = read_extensions(call.headers)
@@ -33,6 +33,7 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
         params_digest=_digest(call.params, extensions),
         tags=tags,
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 
@@ -72,7 +73,7 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 
 
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
+    """`UpdateHarness`: a new version, UPDATING until it is served; running turns keep theirs."""
     extensions = read_extensions(call.headers)
 
     def change(config: HarnessConfig) -> HarnessConfig:
@@ -88,11 +89,12 @@ async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 
 async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`DeleteHarness`: gone at once; its sessions' transcripts stay.
+    """`DeleteHarness`: DELETING until its sessions have ended; their transcripts stay.
 
     `deleteManagedMemory` has nothing to act on while no harness has a managed memory.
     """
@@ -102,6 +104,7 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
         client_token=call.params.get("clientToken"),
         params_digest=request_digest(call.params, without=("clientToken",)),
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 
