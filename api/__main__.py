@@ -27,7 +27,7 @@ from api.gate import make_gate, verifies
 from api.sessions import Sessions
 from contracts.errors import EverloopError
 from contracts.settings import Settings
-from store import RingSource, Store
+from store import Store, ring_of
 
 log = logging.getLogger("api")
 
@@ -63,7 +63,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncGenerator[Context]:
     """Open what handlers need; Temporal is connected to by the first call that needs it."""
-    ring = RingSource.of(settings)
+    ring = ring_of(settings)
     store = await Store.open(settings.database_url, ring)
     try:
         client = await Client.connect(

@@ -7,6 +7,7 @@ its memory or its VPC would be worse than none.
 import re
 from typing import Any
 
+from api.authorizer_config import read_authorizer
 from contracts.faults import Faults
 from contracts.harness import (
     DEFAULT_SESSION_MOUNT,
@@ -37,7 +38,7 @@ OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 #: Members that are refused when they hold anything.
-_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact")
+_NOT_SERVED = ("skills", "hooks", "environmentArtifact")
 
 #: Members that UpdateHarness has in a wrapper, `{"optionalValue": X}`.
 _WRAPPED = ("memory", "environmentArtifact", "authorizerConfiguration")
@@ -55,6 +56,10 @@ def read_config(params: dict[str, Any]) -> HarnessConfig:
     members |= overridable(params, faults)
     if "truncation" in params:
         members["truncation"] = _truncation(params["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        members["authorizer_configuration"] = read_authorizer(
+            params["authorizerConfiguration"], faults
+        )
     members["environment"] = _environment(params, faults)
     faults.raise_if_any()
     return HarnessConfig(**members)
@@ -78,16 +83,16 @@ def read_update(config: HarnessConfig, params: dict[str, Any]) -> HarnessConfig:
         members["execution_role_arn"] = given["executionRoleArn"]
     if "truncation" in given:
         members["truncation"] = _truncation(given["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        wire = given.get("authorizerConfiguration")
+        members["authorizer_configuration"] = read_authorizer(wire, faults) if wire else None
     members["environment"] = _environment(given, faults, config.environment)
     faults.raise_if_any()
     return config.model_copy(update=members)
 
 
 def _unwrapped(params: dict[str, Any]) -> dict[str, Any]:
-    """An update's members as CreateHarness has them; what is to be cleared is absent.
-
-    No configuration holds anything yet that a wrapper could clear.
-    """
+    """An update's members as CreateHarness has them; what is to be cleared is absent."""
     given = {name: value for name, value in params.items() if name not in _WRAPPED}
     for name in _WRAPPED:
         value = _part(params, name).get("optionalValue")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from contracts.authorizer import AuthorizerConfiguration
 from contracts.base import WireValue
 from contracts.extensions import HarnessExtensions
 
@@ -195,6 +196,8 @@ class HarnessConfig(WireValue):
     max_iterations: int = DEFAULT_MAX_ITERATIONS
     max_tokens: int | None = None
     timeout_seconds: int = DEFAULT_TIMEOUT_S
+    #: Without one, callers sign.
+    authorizer_configuration: AuthorizerConfiguration | None = None
     extensions: HarnessExtensions = HarnessExtensions()
 
 

@@ -27,7 +27,15 @@ async def find_version(
         raise ServiceError(
             AwsError.VALIDATION, f"qualifier: {qualifier} is not the endpoint of {reference}"
         )
-    endpoint = qualifier or named or DEFAULT_ENDPOINT
+    return await find_served(store, account, harness_id, qualifier or named or DEFAULT_ENDPOINT)
+
+
+async def find_served(store: Store, account: str, harness_id: str, endpoint: str) -> HarnessRecord:
+    """The version of a harness that one of its endpoints serves.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
     version = None
     if endpoint != DEFAULT_ENDPOINT:
         found = await store.endpoints.get(account, harness_id, endpoint)

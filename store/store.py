@@ -13,12 +13,14 @@ from store.log_sqlite import SqliteBells
 from store.runs import Runs
 from store.summaries import Summaries
 from store.tags import Tags
+from store.token_vault import TokenVault
 from store.transcript import Transcript
 from store.turns import Turns
 from store.usage import UsageReport
 from store.vault import ApiKeyProviders
 from store.vault_envelope import Envelopes
 from store.vault_keyring import KeyWrapper, NoRing
+from store.vault_kms_ring import KmsRing
 from store.vault_rotation import Rotation
 
 
@@ -38,6 +40,7 @@ class Store:
         environments: local environments and their hosts.
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
+        token_vault: which KMS key the vault is kept under.
         rotation: brings secrets under the newest master key.
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
@@ -56,6 +59,9 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.token_vault = TokenVault(database)
+        if isinstance(wrapper, KmsRing):
+            wrapper = wrapper.following(self.token_vault.kms_key)
         envelopes = Envelopes(wrapper)
         self.api_keys = ApiKeyProviders(database, envelopes)
         self.access_keys = AccessKeys(database, envelopes)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from api.authorizer_config import check_reach
 from api.context import Call, Context
 from api.digest import request_digest
+from api.gate import verifies
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
 from api.own.extensions import read_extensions
@@ -21,10 +23,12 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     tags = call.params.get("tags", {})
     check_tags(tags)
     extensions = read_extensions(call.headers)
+    config = read_config(call.params)
+    check_reach(config, local=not verifies(context.settings))
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        _extended(read_config(call.params), extensions),
+        _extended(config, extensions),
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
         tags=tags,
@@ -72,7 +76,10 @@ async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
     extensions = read_extensions(call.headers)
 
     def change(config: HarnessConfig) -> HarnessConfig:
-        return _extended(read_update(config, call.params), extensions)
+        changed = read_update(config, call.params)
+        if "authorizerConfiguration" in call.params:
+            check_reach(changed, local=not verifies(context.settings))
+        return _extended(changed, extensions)
 
     record = await context.store.harnesses.update(
         context.settings.account,

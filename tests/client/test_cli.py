@@ -381,3 +381,22 @@ def _read_all(terminal: int) -> str:
         collected += piece
     os.close(terminal)
     return collected.decode()
+
+
+def test_a_bearer_token_takes_the_place_of_a_signature(run: Run, api: ScriptedApi) -> None:
+    api.streams += [text_message("Hi"), text_message("Hi")]
+    words = ("invoke", HARNESS["arn"], "Hello", "--endpoint-url", api.url)
+    assert run(*words, EVERLOOP_BEARER_TOKEN="secret").returncode == 0
+    assert run(*words, "--bearer-token", "other").returncode == 0
+    sent = [headers["authorization"] for headers, _ in api.invocations]
+    assert sent == ["Bearer secret", "Bearer other"]
+    assert all("x-amz-date" not in headers for headers, _ in api.invocations)
+    # With an ARN nothing is asked of the control plane, which takes no tokens.
+    assert len(api.requests) == 2
+
+
+def test_a_bearer_token_does_not_travel_in_the_clear(run: Run) -> None:
+    words = ("invoke", HARNESS["arn"], "Hello", "--endpoint-url", "http://192.0.2.1:9")
+    done = run(*words, EVERLOOP_BEARER_TOKEN="secret")
+    assert done.returncode == 2 and "use https" in done.stderr
+    assert "secret" not in done.stdout + done.stderr

@@ -1,6 +1,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from contracts.vault import ApiKeyProviderArn
 from store import Store
+from store.paging import encode_token
 from tests.store.play import ACCOUNT, CONFIG, Play, inline, says
 from tests.store.test_closing import SCRIPT
 
@@ -84,10 +86,14 @@ async def use_everything(store: Store) -> None:
     await store.summaries.uncounted(play.session)
     await store.usage.knows(play.session)
     await store.usage.of_session(play.session)
-    await store.usage.invocations(play.session, limit=9)
+    token = encode_token(datetime.now(UTC), "z")
+    for after in (None, token):
+        await store.usage.invocations(play.session, limit=9, after=after)
+    await store.usage.call(play.session, "i1", 0)
     await store.usage.calls(play.session, "i1")
     await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
-    await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9)
+    for after in (None, token):
+        await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9, after=after)
 
 
 async def use_vault(store: Store) -> None:
