@@ -8,8 +8,7 @@ from everloop.dev import ports, probes, temporal
 from everloop.dev.credentials import ACCESS_KEY_ID, CREDENTIAL_VARIABLES
 from everloop.dev.layout import DataDir
 from everloop.dev.spec import ProcessSpec, TaskSpec
-from everloop.nexus import DEV_ENDPOINT
-from everloop.runs import TASK_QUEUE
+from everloop.runs import DEV_ENDPOINT, TASK_QUEUE
 
 MIGRATE = "migrate"
 NEXUS_ENDPOINT = "nexus-endpoint"
