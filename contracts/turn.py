@@ -18,6 +18,7 @@ MODEL_ATTEMPTS = 8
 
 WORKFLOW = "HarnessSession"
 UPDATE_INVOKE = "invoke"
+SIGNAL_CANCEL = "cancel"
 
 
 class Activity(StrEnum):
@@ -42,6 +43,7 @@ class SessionState:
         waiting: whether calls wait for the caller.
         queue: invocations accepted and not yet begun.
         progress: the turn that the last run was in the middle of.
+        cancelled: whether the end of that turn was asked for.
     """
 
     grace_s: int = 30
@@ -49,6 +51,7 @@ class SessionState:
     waiting: bool = False
     queue: tuple["TurnRequest", ...] = ()
     progress: "TurnProgress | None" = None
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,13 @@ class TurnAccepted:
     invocation_id: str
     #: How many invocations run or wait before it.
     ahead: int = 0
+
+
+@dataclass(frozen=True)
+class CancelTurn:
+    """The wish that an invocation ends now, whether it runs or waits for its turn."""
+
+    invocation_id: str
 
 
 @dataclass(frozen=True)
