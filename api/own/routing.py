@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import extensions, usage
+from api.own import cancel, extensions, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -32,6 +32,9 @@ class OwnRoute:
     path: str
     handler: OwnHandler
 
+
+_SESSION = "harnesses/{harnessId}/sessions/{runtimeSessionId}"
+_INVOCATION = f"{_SESSION}/invocations/{{invocationId}}"
 
 _ROUTES = (
     OwnRoute("HarnessUsage", "GET", "harnesses/{harnessId}/usage", usage.harness_usage),
@@ -59,6 +62,7 @@ _ROUTES = (
         "harnesses/{harnessId}/extensions",
         extensions.put_extensions,
     ),
+    OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
 )
 
 

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from everloop.cli import (
     apply,
+    cancel,
     create,
     dev,
     endpoint,
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, usage, dev, status, env, operator, demo),
+    *(invoke, cancel),
+    *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)
