@@ -9,18 +9,16 @@ from api.harness_config import read_overrides
 from api.harness_view import harness_arn
 from api.messages import read_messages
 from api.own_arn import check_own
-from api.stream import Follower
+from api.stream import INVOCATION_HEADER, Follower, stream_headers
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 
-INVOCATION_HEADER = "x-everloop-invocation-id"
 #: AWS's SDKs send the same one with each of their own retries of a call.
 SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
-SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 DEFAULT_ACTOR = "default"
 
@@ -45,11 +43,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
         await _bring(context, invocation, enqueue)
     follower = Follower(context.store, context.sessions, invocation)
     await follower.begin()
-    headers = {
-        INVOCATION_HEADER: invocation_id,
-        SESSION_HEADER: call.params["runtimeSessionId"],
-        "Cache-Control": "no-cache",
-    }
+    headers = stream_headers(invocation, call.params["runtimeSessionId"])
     return EventStream(headers, follower.frames())
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import cancel, extensions, usage
+from api.own import cancel, events, extensions, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -63,6 +63,8 @@ _ROUTES = (
         extensions.put_extensions,
     ),
     OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
+    OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),
+    OwnRoute("InvocationStream", "GET", f"{_INVOCATION}/stream", events.invocation_stream),
 )
 
 

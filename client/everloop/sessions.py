@@ -1,14 +1,16 @@
-"""Sessions from outside of a turn, over HTTP: cancel what runs in them.
+"""Sessions from outside of a turn, over HTTP: cancel what runs in them, and watch.
 
 Needs the extra `everloop[cli]`, whose boto3 finds the credentials to sign with. Answers are the
 API's JSON as dictionaries; docs/sessions.md describes them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from everloop.cli.connection import Connection
+    from everloop.session_events import SessionEvent
 
 Json = dict[str, Any]
 
@@ -42,6 +44,38 @@ class Sessions:
         """End an invocation now: `state` and `stopReason` tell how it stands afterwards."""
         return self._send(
             "POST", *_session(harness_id, session_id), "invocations", invocation_id, "cancel"
+        )
+
+    def events(
+        self,
+        harness_id: str,
+        session_id: str,
+        *,
+        after: int = 0,
+        follow: bool = True,
+        invocation_id: str | None = None,
+    ) -> "Iterator[SessionEvent]":
+        """A session's events from any cursor, as they come; a broken connection is joined again.
+
+        Args:
+            harness_id: the harness.
+            session_id: the session.
+            after: the cursor of the newest event that the caller has; 0 begins.
+            follow: whether to wait for what is still to come. Without end then, unless an
+                invocation is named or the session is deleted.
+            invocation_id: leaves out other invocations, and ends with this one.
+
+        Raises:
+            StreamBroken: the connection went and could not be had again.
+        """
+        from everloop.session_events import read_events
+
+        return read_events(
+            self.connection,
+            (*_session(harness_id, session_id), "events"),
+            after=after,
+            follow=follow,
+            invocation_id=invocation_id,
         )
 
     def _send(self, method: str, *segments: str, **options: Any) -> Json:

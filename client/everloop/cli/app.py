@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from everloop.cli import (
     apply,
+    attach,
     cancel,
     create,
     dev,
@@ -45,7 +46,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, cancel),
+    *(invoke, attach, cancel),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)
