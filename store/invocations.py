@@ -59,6 +59,7 @@ def admit(
     request_digest: str,
     config_digest: str,
     messages: Sequence[Message],
+    actor_id: str | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
@@ -71,6 +72,8 @@ def admit(
             "harness_id": harness_id,
             "runtime_session_id": runtime_session_id,
             "created_at": now,
+            "active_at": now,
+            "actor_id": actor_id,
             "last_cursor": 0,
             "last_seq": 0,
             "settled_step": -1,
@@ -91,6 +94,7 @@ def admit(
             "messages": tuple(messages),
             "first_cursor": locked.last_cursor + 1,
             "created_at": now,
+            "actor_id": actor_id,
         },
     )
     row = find(connection, session_key, invocation_id)

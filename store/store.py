@@ -10,6 +10,7 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.session_index import SessionIndex
 from store.summaries import Summaries
 from store.tags import Tags
 from store.transcript import Transcript
@@ -39,6 +40,7 @@ class Store:
         rotation: brings secrets under the newest master key.
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
+        sessions: sessions from outside of a turn.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -59,6 +61,7 @@ class Store:
         self.rotation = Rotation(database, envelopes)
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
+        self.sessions = SessionIndex(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

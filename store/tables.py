@@ -147,8 +147,14 @@ session = sa.Table(
     sa.Column("held_text", Document(tuple[TextBlock, ...])),
     #: The sandbox host that owns the session's environment.
     sa.Column("host", sa.String),
+    #: On whose behalf its first invocation ran.
+    sa.Column("actor_id", sa.String),
+    #: When an invocation last came, opened or ended: what retention counts from.
+    sa.Column("active_at", Utc, nullable=False),
 )
 sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
+sa.Index("ix_session_account", session.c.account, session.c.created_at, session.c.key)
+sa.Index("ix_session_active", session.c.account, session.c.active_at)
 
 invocation = sa.Table(
     "invocation",
@@ -167,7 +173,11 @@ invocation = sa.Table(
     sa.Column("failure_note", sa.String),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    #: On whose behalf it ran.
+    sa.Column("actor_id", sa.String),
 )
+sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
+sa.Index("ix_invocation_listing", invocation.c.session, invocation.c.created_at)
 
 #: The transcript. An assistant message that a step made also carries what the step cost.
 message = sa.Table(

@@ -38,6 +38,7 @@ class Turns:
         request_digest: str,
         config_digest: str,
         messages: Sequence[Message],
+        actor_id: str | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -50,6 +51,7 @@ class Turns:
             request_digest: tells whether a repetition asks for the same.
             config_digest: from `Configs.put`.
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
+            actor_id: on whose behalf it runs.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
@@ -73,6 +75,7 @@ class Turns:
                 request_digest=request_digest,
                 config_digest=config_digest,
                 messages=messages,
+                actor_id=actor_id,
             )
         )
 

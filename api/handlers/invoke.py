@@ -64,7 +64,12 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
         request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
         config_digest=config_digest,
         messages=read_messages(call.params["messages"]),
+        actor_id=_actor_id(call),
     )
+
+
+def _actor_id(call: Call) -> str:
+    return call.params.get("actorId") or call.params.get("runtimeUserId") or DEFAULT_ACTOR
 
 
 async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
@@ -75,7 +80,7 @@ async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
         harness_version=harness.version,
-        actor_id=params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR,
+        actor_id=_actor_id(call),
         config=harness.config,
         overrides=read_overrides(params),
     )

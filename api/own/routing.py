@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import cancel, events, extensions, usage
+from api.own import cancel, events, extensions, sessions, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -62,6 +62,13 @@ _ROUTES = (
         "harnesses/{harnessId}/extensions",
         extensions.put_extensions,
     ),
+    OwnRoute("ListAccountSessions", "GET", "sessions", sessions.list_sessions),
+    OwnRoute("ListSessions", "GET", "harnesses/{harnessId}/sessions", sessions.list_sessions),
+    OwnRoute("GetSession", "GET", _SESSION, sessions.get_session),
+    OwnRoute("ListInvocations", "GET", f"{_SESSION}/invocations", sessions.list_invocations),
+    OwnRoute("GetInvocation", "GET", _INVOCATION, sessions.get_invocation),
+    OwnRoute("ReadTranscript", "GET", f"{_SESSION}/transcript", sessions.read_transcript),
+    OwnRoute("ExportSession", "GET", f"{_SESSION}/export", sessions.export_session),
     OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
     OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),
     OwnRoute("InvocationStream", "GET", f"{_INVOCATION}/stream", events.invocation_stream),

@@ -1,11 +1,13 @@
-"""Sessions from outside of a turn, over HTTP: cancel what runs in them, and watch.
+"""Sessions from outside of a turn, over HTTP: find, read, watch and cancel them.
 
 Needs the extra `everloop[cli]`, whose boto3 finds the credentials to sign with. Answers are the
 API's JSON as dictionaries; docs/sessions.md describes them.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +41,70 @@ class Sessions:
     def over(cls, connection: "Connection") -> "Sessions":
         """The sessions behind a connection."""
         return cls(connection)
+
+    def list(
+        self,
+        harness_id: str | None = None,
+        *,
+        state: str | None = None,
+        actor_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Iterator[Json]:
+        """Sessions, newest first, page by page as they are taken.
+
+        Args:
+            harness_id: only those of this harness.
+            state: only those that are `running`, `waiting` for people, or `idle`.
+            actor_id: only those that this actor began.
+            created_after: only younger ones.
+            created_before: only older ones.
+        """
+        given = {
+            "state": state,
+            "actorId": actor_id,
+            "createdAfter": created_after and created_after.isoformat(),
+            "createdBefore": created_before and created_before.isoformat(),
+        }
+        where = ("harnesses", harness_id, "sessions") if harness_id else ("sessions",)
+        return self._pages("sessions", *where, query=given)
+
+    def get(self, harness_id: str, session_id: str) -> Json:
+        """A session: `state`, `runningInvocationId`, `messages`, `usage`, `pendingCalls`."""
+        return self._send("GET", *_session(harness_id, session_id))
+
+    def invocations(self, harness_id: str, session_id: str) -> Iterator[Json]:
+        """A session's invocations, oldest first."""
+        return self._pages("invocations", *_session(harness_id, session_id), "invocations")
+
+    def transcript(self, harness_id: str, session_id: str, *, after_seq: int = 0) -> Iterator[Json]:
+        """A session's messages behind `after_seq`, oldest first, page by page as they are taken."""
+        place = (*_session(harness_id, session_id), "transcript")
+        seq: int | None = after_seq
+        while seq is not None:
+            page = self._send("GET", *place, query={"after_seq": str(seq)})
+            yield from page["messages"]
+            seq = page["nextSeq"]
+
+    def export(self, harness_id: str, session_id: str) -> Iterator[Json]:
+        """A whole session, line by line; the last one's `type` is `end`.
+
+        Raises:
+            StreamBroken: it was cut off before.
+        """
+        from everloop.cli import own_api
+        from everloop.cli.errors import StreamBroken
+
+        place = (*_session(harness_id, session_id), "export")
+        rest, line = b"", Json()
+        with own_api.stream(self.connection, *place) as pieces:
+            for piece in pieces:
+                *lines, rest = (rest + piece).split(b"\n")
+                for text in lines:
+                    line = json.loads(text)
+                    yield line
+        if line.get("type") != "end":
+            raise StreamBroken("the export was cut off before its end")
 
     def cancel(self, harness_id: str, session_id: str, invocation_id: str) -> Json:
         """End an invocation now: `state` and `stopReason` tell how it stands afterwards."""
@@ -77,6 +143,17 @@ class Sessions:
             follow=follow,
             invocation_id=invocation_id,
         )
+
+    def _pages(
+        self, member: str, *segments: str, query: Mapping[str, str | None] | None = None
+    ) -> Iterator[Json]:
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        while True:
+            page = self._send("GET", *segments, query=asked)
+            yield from page[member]
+            if page["nextToken"] is None:
+                return
+            asked = {**asked, "nextToken": page["nextToken"]}
 
     def _send(self, method: str, *segments: str, **options: Any) -> Json:
         from everloop.cli import own_api

@@ -1,15 +1,19 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from contracts.records import InvocationState
+from contracts.sessions import SessionFilter, SessionStatus
 from contracts.vault import ApiKeyProviderArn
 from store import Store
-from tests.store.play import ACCOUNT, CONFIG, Play, inline, says
+from store.paging import encode_token
+from tests.store.play import ACCOUNT, CONFIG, HARNESS, Play, inline, says
 from tests.store.test_closing import SCRIPT
 
 Executed = dict[str, Any]
@@ -82,12 +86,26 @@ async def use_everything(store: Store) -> None:
     await store.environments.on_host("host")
     await store.summaries.newest(play.session, before_seq=9)
     await store.summaries.uncounted(play.session)
+    await use_sessions(store, play.session)
     await store.usage.knows(play.session)
     await store.usage.of_session(play.session)
     await store.usage.invocations(play.session, limit=9)
     await store.usage.calls(play.session, "i1")
     await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
     await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9)
+
+
+async def use_sessions(store: Store, session: str) -> None:
+    await store.sessions.get(session)
+    for wanted in (SessionFilter(), SessionFilter(harness_id=HARNESS, status=SessionStatus.IDLE)):
+        await store.sessions.list(ACCOUNT, wanted, limit=1, after=None)
+    after = encode_token(datetime.now(UTC), session)
+    await store.sessions.list(ACCOUNT, SessionFilter(), limit=1, after=after)
+    _, after = await store.sessions.invocations(session, limit=1, after=None)
+    await store.sessions.invocations(session, limit=1, after=after)
+    await store.sessions.count(session, InvocationState.NEW)
+    await store.sessions.transcript(session, after_seq=1, limit=1)
+    await store.sessions.calls(session, after=(0, 0), limit=1)
 
 
 async def use_vault(store: Store) -> None:

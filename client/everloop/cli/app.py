@@ -16,7 +16,9 @@ from everloop.cli import (
     harnesses,
     invoke,
     operator,
+    sessions,
     status,
+    transcript,
     usage,
     versions,
 )
@@ -46,7 +48,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, attach, cancel),
+    *(invoke, attach, cancel, sessions, transcript),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

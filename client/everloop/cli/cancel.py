@@ -21,14 +21,19 @@ def register(app: typer.Typer) -> None:
         "cancel",
         help="End an invocation now: its model call and its commands are stopped, one that is "
         "queued never begins. The session goes on with the next call.",
-        epilog=examples("everloop cancel helper --session-id monday --invocation-id cli-4f1c"),
+        epilog=examples(
+            "everloop cancel helper --session-id monday",
+            "everloop cancel helper --session-id monday --invocation-id cli-4f1c",
+        ),
     )(cancel)
 
 
 def cancel(
     harness: HarnessArgument,
     session_id: Annotated[str, typer.Option(metavar="ID", help="Its session.")],
-    invocation_id: Annotated[str, typer.Option(metavar="ID", help="Which invocation.")],
+    invocation_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which invocation; else the one that runs.")
+    ] = None,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -38,14 +43,18 @@ def cancel(
     from everloop.cli import names
     from everloop.cli.aws import Aws
     from everloop.cli.connection import connect
+    from everloop.cli.errors import CommandError
     from everloop.cli.output import print_json, stdout
     from everloop.sessions import Sessions
 
     connection = connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir)
     harness_id = names.find_harness(Aws(connection), harness).harness_id
-    ended = Sessions.over(connection).cancel(
-        harness_id, names.session_id(session_id), names.invocation_id(invocation_id)
-    )
+    sessions, session = Sessions.over(connection), names.session_id(session_id)
+    key = names.invocation_id(invocation_id) if invocation_id else None
+    key = key or sessions.get(harness_id, session)["runningInvocationId"]
+    if key is None:
+        raise CommandError(f"nothing runs in session {session}")
+    ended = sessions.cancel(harness_id, session, key)
     if as_json:
         print_json(ended)
     else:

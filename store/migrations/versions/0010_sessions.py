@@ -1,0 +1,29 @@
+"""Whose sessions are, when they were used last, and where they were forked from."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Add the columns and fill them for what is there."""
+    long_ago = sa.text("'1970-01-01 00:00:00'")
+    at = sa.DateTime(timezone=True)
+    op.add_column("session", sa.Column("actor_id", sa.String()))
+    op.add_column("session", sa.Column("active_at", at, nullable=False, server_default=long_ago))
+    op.add_column("invocation", sa.Column("actor_id", sa.String()))
+    op.execute("UPDATE session SET active_at = created_at")
+    op.execute(
+        "UPDATE invocation SET actor_id = (SELECT body ->> 'actorId' FROM run_config"
+        " WHERE run_config.digest = invocation.config_digest)"
+    )
+    op.execute(
+        "UPDATE session SET actor_id = (SELECT actor_id FROM invocation"
+        " WHERE invocation.session = session.key ORDER BY created_at, invocation_id LIMIT 1)"
+    )
+    op.create_index("ix_session_account", "session", ["account", "created_at", "key"])
+    op.create_index("ix_session_active", "session", ["account", "active_at"])
+    op.create_index("ix_invocation_actor", "invocation", ["actor_id", "session"])
+    op.create_index("ix_invocation_listing", "invocation", ["session", "created_at"])
