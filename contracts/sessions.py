@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from contracts.base import Value
+from contracts.harness import ModelConfig
 from contracts.messages import Message
 from contracts.tools import CallState
 
@@ -17,6 +19,45 @@ class SessionStatus(StrEnum):
     WAITING = "waiting"
     #: Neither.
     IDLE = "idle"
+
+
+class SessionDefaults(Value):
+    """What the invocations of a session run with unless they say otherwise.
+
+    Attributes:
+        qualifier: the endpoint.
+        model: the model.
+    """
+
+    qualifier: str | None = None
+    model: ModelConfig | None = None
+
+
+@dataclass(frozen=True)
+class ForkOrder:
+    """A fork that is to be made.
+
+    Attributes:
+        origin: the old session's key.
+        key: the new session's.
+        account: the owner of both.
+        harness_id: the new session's harness.
+        runtime_session_id: its name.
+        from_seq: the newest message to take along; None takes the newest that can be.
+        digest: of all that was asked for: tells whether a repetition asks for the same.
+        by_token: whether the new session's name comes from a client token.
+        defaults: what its invocations run with.
+    """
+
+    origin: str
+    key: str
+    account: str
+    harness_id: str
+    runtime_session_id: str
+    from_seq: int | None
+    digest: str
+    by_token: bool = False
+    defaults: SessionDefaults | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +94,9 @@ class SessionRecord:
         cursor: the newest row of its log.
         created_at: UTC.
         active_at: when an invocation last came, opened or ended, UTC.
+        forked_seq: how many messages it took along from another session; None when it is no fork.
+        forked_from: that session's key; None also when that was deleted.
+        defaults: what its invocations run with unless they say otherwise.
     """
 
     key: str
@@ -65,6 +109,9 @@ class SessionRecord:
     cursor: int
     created_at: datetime
     active_at: datetime
+    forked_seq: int | None = None
+    forked_from: str | None = None
+    defaults: SessionDefaults | None = None
 
 
 @dataclass(frozen=True)

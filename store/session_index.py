@@ -221,4 +221,7 @@ def _session(row: Row[Any]) -> SessionRecord:
         cursor=row.last_cursor,
         created_at=row.created_at,
         active_at=row.active_at,
+        forked_seq=row.forked_seq,
+        forked_from=row.forked_from,
+        defaults=row.defaults,
     )

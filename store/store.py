@@ -6,6 +6,7 @@ from store.configs import Configs
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
+from store.forks import Forks
 from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
@@ -41,6 +42,7 @@ class Store:
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
         sessions: sessions from outside of a turn.
+        forks: new sessions from old ones.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -62,6 +64,7 @@ class Store:
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
         self.sessions = SessionIndex(database)
+        self.forks = Forks(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

@@ -17,6 +17,7 @@ from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
+from contracts.sessions import SessionDefaults
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -151,6 +152,13 @@ session = sa.Table(
     sa.Column("actor_id", sa.String),
     #: When an invocation last came, opened or ended: what retention counts from.
     sa.Column("active_at", Utc, nullable=False),
+    #: The session whose messages it began with; gone once that is deleted.
+    sa.Column("forked_from", sa.String, index=True),
+    #: How many they were.
+    sa.Column("forked_seq", sa.Integer),
+    #: Of the request that forked it.
+    sa.Column("fork_digest", sa.String),
+    sa.Column("defaults", Document(SessionDefaults)),
 )
 sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
 sa.Index("ix_session_account", session.c.account, session.c.created_at, session.c.key)

@@ -14,6 +14,7 @@ from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.sessions import SessionDefaults
 from contracts.turn import TurnRequest
 
 #: AWS's SDKs send the same one with each of their own retries of a call.
@@ -54,7 +55,7 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
     session = session_key(arn.account, arn.harness_id, runtime_session_id)
     # A repeated call keeps what its first sending found, though the harness may be gone since.
     known = await context.store.turns.invocation(session, invocation_id)
-    config_digest = known.config_digest if known else await _configure(context, call, arn)
+    config_digest = known.config_digest if known else await _configure(context, call, arn, session)
     return await context.store.turns.admit(
         session=session,
         account=arn.account,
@@ -72,17 +73,22 @@ def _actor_id(call: Call) -> str:
     return call.params.get("actorId") or call.params.get("runtimeUserId") or DEFAULT_ACTOR
 
 
-async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
+async def _configure(context: Context, call: Call, arn: HarnessArn, session: str) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
     params = call.params
+    defaults = await context.store.forks.defaults(session) or SessionDefaults()
+    qualifier = params.get("qualifier") or defaults.qualifier or DEFAULT_ENDPOINT
+    harness = await _harness(context, arn, qualifier)
+    overrides = read_overrides(params)
+    if overrides.model is None and defaults.model is not None:
+        overrides = overrides.model_copy(update={"model": defaults.model})
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
         harness_version=harness.version,
         actor_id=_actor_id(call),
         config=harness.config,
-        overrides=read_overrides(params),
+        overrides=overrides,
     )
     return await context.store.configs.put(config)
 

@@ -47,7 +47,7 @@ async def list_sessions(context: Context, request: OwnRequest) -> Mapping[str, A
         any_left, _ = await context.store.sessions.list(account, of_harness, limit=1, after=None)
         if not any_left:
             await context.store.harnesses.get(account, wanted.harness_id)
-    return {"sessions": [_show(one) for one in found], "nextToken": after}
+    return {"sessions": [show_session(one) for one in found], "nextToken": after}
 
 
 async def get_session(context: Context, request: OwnRequest) -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ async def get_session(context: Context, request: OwnRequest) -> Mapping[str, Any
     models = await context.store.usage.of_session(key)
     pending = await context.store.calls.pending(key)
     return {
-        **_show(await context.store.sessions.get(key)),
+        **show_session(await context.store.sessions.get(key)),
         "usage": show_usage(Usage.total(each.usage for each in models)),
         "pendingCalls": [show_call(each) for each in pending],
         "queuedInvocations": await context.store.sessions.count(key, InvocationState.NEW),
@@ -120,7 +120,7 @@ async def export_session(context: Context, request: OwnRequest) -> Response:
 async def _lines(context: Context, session: SessionRecord) -> AsyncIterator[bytes]:
     """Lines of `type` session, invocation, message, call and end; without the last it was cut."""
     store = context.store.sessions
-    yield _line("session", _show(session))
+    yield _line("session", show_session(session))
     token = None
     while True:
         found, token = await store.invocations(session.key, limit=EXPORT_PAGE, after=token)
@@ -167,8 +167,9 @@ def _plain(value: object) -> str:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
-def _show(session: SessionRecord) -> Json:
-    return {
+def show_session(session: SessionRecord) -> Json:
+    """A session as our JSON has it."""
+    shown: Json = {
         "harnessId": session.harness_id,
         "runtimeSessionId": session.runtime_session_id,
         "actorId": session.actor_id,
@@ -179,6 +180,20 @@ def _show(session: SessionRecord) -> Json:
         "createdAt": session.created_at,
         "activeAt": session.active_at,
     }
+    if session.forked_seq is not None:
+        shown["forkedFrom"] = {"seq": session.forked_seq, **_origin(session.forked_from)}
+    if session.defaults is not None:
+        shown["defaults"] = session.defaults.model_dump(
+            mode="json", by_alias=True, exclude_none=True
+        )
+    return shown
+
+
+def _origin(key: str | None) -> Json:
+    if key is None:
+        return {"deleted": True}
+    harness_id, name = key.split(":")[2:]
+    return {"harnessId": harness_id, "runtimeSessionId": name}
 
 
 def _show_entry(entry: TranscriptEntry) -> Json:

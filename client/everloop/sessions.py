@@ -1,4 +1,4 @@
-"""Sessions from outside of a turn, over HTTP: find, read, watch and cancel them.
+"""Sessions from outside of a turn, over HTTP: find, read, watch, cancel and fork them.
 
 Needs the extra `everloop[cli]`, whose boto3 finds the credentials to sign with. Answers are the
 API's JSON as dictionaries; docs/sessions.md describes them.
@@ -105,6 +105,20 @@ class Sessions:
                     yield line
         if line.get("type") != "end":
             raise StreamBroken("the export was cut off before its end")
+
+    def fork(self, harness_id: str, session_id: str, **wanted: Any) -> Json:
+        """Begin a session with the messages of this one, which stays as it is.
+
+        Args:
+            harness_id: the harness.
+            session_id: the old session.
+            wanted: `fromSeq`, `runtimeSessionId`, `harnessId`, `qualifier`, `model` (as
+                InvokeHarness takes it) and `clientToken`, each optional.
+
+        Returns:
+            The new session, with `forkedFrom`.
+        """
+        return self._send("POST", *_session(harness_id, session_id), "fork", body=wanted)
 
     def cancel(self, harness_id: str, session_id: str, invocation_id: str) -> Json:
         """End an invocation now: `state` and `stopReason` tell how it stands afterwards."""

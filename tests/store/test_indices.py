@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from contracts.ids import session_key
 from contracts.records import InvocationState
-from contracts.sessions import SessionFilter, SessionStatus
+from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
 from contracts.vault import ApiKeyProviderArn
 from store import Store
 from store.paging import encode_token
@@ -106,6 +107,9 @@ async def use_sessions(store: Store, session: str) -> None:
     await store.sessions.count(session, InvocationState.NEW)
     await store.sessions.transcript(session, after_seq=1, limit=1)
     await store.sessions.calls(session, after=(0, 0), limit=1)
+    key = session_key(ACCOUNT, HARNESS, "fork")
+    await store.forks.fork(ForkOrder(session, key, ACCOUNT, HARNESS, "fork", 1, "d"))
+    await store.forks.defaults(key)
 
 
 async def use_vault(store: Store) -> None:

@@ -13,6 +13,7 @@ from everloop.cli import (
     dev,
     endpoint,
     env,
+    fork,
     harnesses,
     invoke,
     operator,
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, attach, cancel, sessions, transcript),
+    *(invoke, attach, cancel, sessions, transcript, fork),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

@@ -2,9 +2,12 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0010"
 down_revision = "0005"
+
+_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
@@ -13,6 +16,11 @@ def upgrade() -> None:
     at = sa.DateTime(timezone=True)
     op.add_column("session", sa.Column("actor_id", sa.String()))
     op.add_column("session", sa.Column("active_at", at, nullable=False, server_default=long_ago))
+    op.add_column("session", sa.Column("forked_from", sa.String()))
+    op.add_column("session", sa.Column("forked_seq", sa.Integer()))
+    op.add_column("session", sa.Column("fork_digest", sa.String()))
+    op.add_column("session", sa.Column("defaults", _JSON))
+    op.create_index("ix_session_forked_from", "session", ["forked_from"])
     op.add_column("invocation", sa.Column("actor_id", sa.String()))
     op.execute("UPDATE session SET active_at = created_at")
     op.execute(
