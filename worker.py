@@ -18,9 +18,11 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.retention import schedule_retention
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -29,6 +31,8 @@ from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
 from environments.host import SandboxHost
 from store import RingSource, Store
+from workflows.deletion import DeleteActor, DeleteSession
+from workflows.retention import Retention
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -56,17 +60,24 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     store = await Store.open(settings.database_url, RingSource.of(settings))
     try:
         turns = TurnActivities(store)
+        deletions = DeletionActivities(store, client, settings)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession],
+            workflows=[HarnessSession, DeleteSession, DeleteActor, Retention],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
                 models.call_model,
+                deletions.end_runs,
+                deletions.delete_rows,
+                deletions.delete_executions,
+                deletions.complete_deletion,
+                deletions.claim_sessions,
+                deletions.expire,
             ],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -75,6 +86,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            await schedule_retention(client)
             _announce(settings, "worker")
             await stop.wait()
     finally:
@@ -97,10 +109,11 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
     try:
         async with host:
+            tools = SandboxTools(store, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host).run_tool],
+                activities=[tools.run_tool, tools.drop_environment],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),

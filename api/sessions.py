@@ -21,6 +21,13 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 
+from contracts.deletion import (
+    WORKFLOW_DELETE_ACTOR,
+    WORKFLOW_DELETE_SESSION,
+    DeletionKind,
+    DeletionOrder,
+    DeletionRecord,
+)
 from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.turn import (
     SIGNAL_CANCEL,
@@ -132,6 +139,29 @@ class Sessions:
         except RuntimeError as error:
             raise _not_asked() from error
         return True
+
+    async def delete(self, deletion: DeletionRecord) -> None:
+        """Have a deletion carried out; one that is being carried out goes on.
+
+        Raises:
+            ServiceError: InternalServerException when Temporal cannot be reached; it is carried out
+                later, and asking again is safe.
+        """
+        actor = deletion.kind is DeletionKind.ACTOR
+        try:
+            await self._client.start_workflow(
+                WORKFLOW_DELETE_ACTOR if actor else WORKFLOW_DELETE_SESSION,
+                DeletionOrder(deletion.id),
+                id=deletion.id,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                rpc_timeout=timedelta(seconds=QUESTION_S),
+            )
+        except (RPCError, RuntimeError) as error:
+            raise ServiceError(
+                AwsError.INTERNAL,
+                f"Temporal is unavailable; {deletion.id} is carried out once it is there.",
+            ) from error
 
     async def runs(self, session: str) -> bool:
         """Whether the session's newest run is open; true also when Temporal cannot say."""

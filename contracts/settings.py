@@ -30,6 +30,8 @@ class Settings:
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
+        retention_days: days after its last use that a session is deleted; None keeps it.
+        receipt_days: days that receipts of deletions are kept; None keeps them.
         keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
     """
 
@@ -49,6 +51,8 @@ class Settings:
     signatures: str | None = None
     keys_from_env: bool = False
     keyed_api_bases: tuple[str, ...] = ()
+    retention_days: int | None = None
+    receipt_days: int | None = None
     keyring: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -81,6 +85,8 @@ class Settings:
             signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
+            retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
+            receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
             keyring=env.get("EVERLOOP_KEYRING") or None,
         )
 
@@ -92,6 +98,10 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _days(env: Mapping[str, str], name: str) -> int | None:
+    return _whole(env, name, 0, 1, 36500) if env.get(name) else None
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

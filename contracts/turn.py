@@ -30,6 +30,7 @@ class Activity(StrEnum):
     GIVE_UP_CALL = "give_up_call"
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
+    DROP_ENVIRONMENT = "drop_environment"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,13 @@ class ToolCall:
 
     invocation_id: str
     tool_use_id: str
+
+
+@dataclass(frozen=True)
+class DropEnvironment:
+    """A session's environment and its files are to go; for the host that has them."""
+
+    session: str
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,10 @@ def _fork(connection: Connection, order: ForkOrder) -> str:
     existing = connection.execute(_ROW, {"key_": order.key}).first()
     if existing is not None:
         return _made_before(existing, order)
-    seq = _cut(origin, order.from_seq)
     old = connection.execute(_ROW, {"key_": order.origin}).one()
+    if old.deleting:
+        raise ServiceError(AwsError.CONFLICT, "The session is being deleted.")
+    seq = _cut(origin, order.from_seq)
     now = datetime.now(UTC)
     row = {
         "key": order.key,
@@ -96,6 +98,7 @@ def _fork(connection: Connection, order: ForkOrder) -> str:
         "settled_step": -1,
         "live_attempt": 0,
         "calls_seq": 0,
+        "deleting": False,
         "forked_from": order.origin,
         "forked_seq": seq,
         "fork_digest": order.digest,

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
+from contracts.errors import AwsError, ConfigGone, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
 from store.inserts import insert_or_ignore
@@ -45,6 +45,13 @@ _OVER = (
         ended_at=sa.bindparam("at", type_=invocation.c.ended_at.type),
     )
 )
+_DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
+#: Locked, so that the deletion of the last session that used it waits.
+_CONFIG = (
+    sa.select(run_config.c.digest)
+    .where(run_config.c.digest == sa.bindparam("digest_"))
+    .with_for_update(read=True, key_share=True)
+)
 _NOTE = sa.update(invocation).where(*_KEY).values(failure_note=sa.bindparam("note"))
 
 
@@ -79,9 +86,15 @@ def admit(
             "settled_step": -1,
             "live_attempt": 0,
             "calls_seq": 0,
+            "deleting": False,
         },
     )
     locked = LockedSession.lock(connection, session_key)
+    if connection.execute(_DELETING, {"key_": session_key}).scalar_one():
+        # Nothing was done, so SDKs send it again, and it begins a new session once this is gone.
+        raise ServiceError(AwsError.THROTTLING, "The session is being deleted.")
+    if connection.execute(_CONFIG, {"digest_": config_digest}).first() is None:
+        raise ConfigGone(config_digest)
     insert_or_ignore(
         connection,
         invocation,

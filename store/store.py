@@ -3,6 +3,7 @@
 from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
+from store.deletions import Deletions
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
@@ -43,6 +44,7 @@ class Store:
         usage: what model calls used and cost.
         sessions: sessions from outside of a turn.
         forks: new sessions from old ones.
+        deletions: sessions that are to go, and receipts of those that are gone.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -65,6 +67,7 @@ class Store:
         self.usage = UsageReport(database)
         self.sessions = SessionIndex(database)
         self.forks = Forks(database)
+        self.deletions = Deletions(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

@@ -159,6 +159,8 @@ session = sa.Table(
     #: Of the request that forked it.
     sa.Column("fork_digest", sa.String),
     sa.Column("defaults", Document(SessionDefaults)),
+    #: Whether it is being deleted, so that nothing may come in any more.
+    sa.Column("deleting", sa.Boolean, nullable=False),
 )
 sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
 sa.Index("ix_session_account", session.c.account, session.c.created_at, session.c.key)

@@ -58,7 +58,9 @@ class Turns:
 
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
-                the id was used for another request.
+                the id was used for another request; ThrottlingException while the session is
+                deleted.
+            ConfigGone: the configuration must be stored anew.
         """
         try:
             check_size("messages", [MESSAGES.encode(tuple(messages))], MAX_REQUEST_BYTES)

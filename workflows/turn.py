@@ -118,7 +118,7 @@ class _Turn:
 
     async def _stopped(self, loop: asyncio.Task[StopReason], reason: StopReason) -> CloseTurn:
         loop.cancel()
-        await workflow.wait([loop])
+        await asyncio.gather(loop, return_exceptions=True)
         return CloseTurn(self._invocation_id, reason)
 
     async def _loop(self, due: ModelReply | None) -> StopReason:

@@ -10,7 +10,7 @@ from api.harness_view import harness_arn
 from api.messages import read_messages
 from api.own_arn import check_own
 from api.stream import INVOCATION_HEADER, Follower, stream_headers
-from contracts.errors import ServiceError, invalid
+from contracts.errors import ConfigGone, ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
@@ -22,6 +22,8 @@ SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
 
 DEFAULT_ACTOR = "default"
+#: A configuration goes with the last session that used it; twice in a row is chance enough.
+CONFIG_TRIES = 3
 
 #: A retry carries other ones, and they do not change what is asked.
 _TRACE_MEMBERS = ("traceParent", "traceState", "traceId", "baggage")
@@ -51,16 +53,31 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
 async def _admit(context: Context, call: Call, invocation_id: str) -> InvocationRecord:
     arn = HarnessArn.parse(call.params["harnessArn"])
     check_own(arn, context.settings)
-    runtime_session_id = call.params["runtimeSessionId"]
-    session = session_key(arn.account, arn.harness_id, runtime_session_id)
+    session = session_key(arn.account, arn.harness_id, call.params["runtimeSessionId"])
     # A repeated call keeps what its first sending found, though the harness may be gone since.
     known = await context.store.turns.invocation(session, invocation_id)
+    for _ in range(CONFIG_TRIES - 1):
+        try:
+            return await _admit_with(context, call, arn, session, invocation_id, known)
+        except ConfigGone:
+            continue
+    return await _admit_with(context, call, arn, session, invocation_id, known)
+
+
+async def _admit_with(
+    context: Context,
+    call: Call,
+    arn: HarnessArn,
+    session: str,
+    invocation_id: str,
+    known: InvocationRecord | None,
+) -> InvocationRecord:
     config_digest = known.config_digest if known else await _configure(context, call, arn, session)
     return await context.store.turns.admit(
         session=session,
         account=arn.account,
         harness_id=arn.harness_id,
-        runtime_session_id=runtime_session_id,
+        runtime_session_id=call.params["runtimeSessionId"],
         invocation_id=invocation_id,
         request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
         config_digest=config_digest,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import cancel, events, extensions, fork, sessions, usage
+from api.own import cancel, deletion, events, extensions, fork, sessions, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -69,6 +69,9 @@ _ROUTES = (
     OwnRoute("GetInvocation", "GET", _INVOCATION, sessions.get_invocation),
     OwnRoute("ReadTranscript", "GET", f"{_SESSION}/transcript", sessions.read_transcript),
     OwnRoute("ExportSession", "GET", f"{_SESSION}/export", sessions.export_session),
+    OwnRoute("DeleteSession", "DELETE", _SESSION, deletion.delete_session),
+    OwnRoute("DeleteActor", "DELETE", "actors/{actorId}", deletion.delete_actor),
+    OwnRoute("GetDeletion", "GET", "deletions/{deletionId}", deletion.get_deletion),
     OwnRoute("ForkSession", "POST", f"{_SESSION}/fork", fork.fork_session),
     OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
     OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),

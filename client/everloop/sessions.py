@@ -1,10 +1,11 @@
-"""Sessions from outside of a turn, over HTTP: find, read, watch, cancel and fork them.
+"""Sessions from outside of a turn, over HTTP: find, read, watch, cancel, fork and delete them.
 
 Needs the extra `everloop[cli]`, whose boto3 finds the credentials to sign with. Answers are the
 API's JSON as dictionaries; docs/sessions.md describes them.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from everloop.session_events import SessionEvent
 
 Json = dict[str, Any]
+
+#: Seconds between two looks at a deletion.
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,27 @@ class Sessions:
         """
         return self._send("POST", *_session(harness_id, session_id), "fork", body=wanted)
 
+    def delete(self, harness_id: str, session_id: str, *, wait_s: float = 60) -> Json:
+        """Delete a session for good.
+
+        Args:
+            harness_id: the harness.
+            session_id: the session.
+            wait_s: how long to wait until everything is gone.
+
+        Returns:
+            The receipt; its `status` is `COMPLETE`, or `RUNNING` while something is still to go.
+        """
+        return self._gone(self._send("DELETE", *_session(harness_id, session_id)), wait_s)
+
+    def delete_actor(self, actor_id: str, *, wait_s: float = 60) -> Json:
+        """Delete every session in which an actor had a part; takes and gives as `delete`."""
+        return self._gone(self._send("DELETE", "actors", actor_id), wait_s)
+
+    def deletion(self, deletion_id: str) -> Json:
+        """A deletion as it stands; the receipt once its `status` is `COMPLETE`."""
+        return self._send("GET", "deletions", deletion_id)
+
     def cancel(self, harness_id: str, session_id: str, invocation_id: str) -> Json:
         """End an invocation now: `state` and `stopReason` tell how it stands afterwards."""
         return self._send(
@@ -157,6 +182,13 @@ class Sessions:
             follow=follow,
             invocation_id=invocation_id,
         )
+
+    def _gone(self, deletion: Json, wait_s: float) -> Json:
+        deadline = time.monotonic() + wait_s
+        while deletion["status"] != "COMPLETE" and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            deletion = self.deletion(deletion["deletionId"])
+        return deletion
 
     def _pages(
         self, member: str, *segments: str, query: Mapping[str, str | None] | None = None

@@ -13,6 +13,7 @@ from everloop.cli import (
     dev,
     endpoint,
     env,
+    forget,
     fork,
     harnesses,
     invoke,
@@ -49,7 +50,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, attach, cancel, sessions, transcript, fork),
+    *(invoke, attach, cancel, sessions, transcript, fork, forget),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

@@ -21,6 +21,10 @@ def upgrade() -> None:
     op.add_column("session", sa.Column("fork_digest", sa.String()))
     op.add_column("session", sa.Column("defaults", _JSON))
     op.create_index("ix_session_forked_from", "session", ["forked_from"])
+    op.add_column(
+        "session",
+        sa.Column("deleting", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
     op.add_column("invocation", sa.Column("actor_id", sa.String()))
     op.execute("UPDATE session SET active_at = created_at")
     op.execute(
@@ -35,3 +39,20 @@ def upgrade() -> None:
     op.create_index("ix_session_active", "session", ["account", "active_at"])
     op.create_index("ix_invocation_actor", "invocation", ["actor_id", "session"])
     op.create_index("ix_invocation_listing", "invocation", ["session", "created_at"])
+    op.create_table(
+        "deletion",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("requested_by", sa.String(), nullable=False),
+        sa.Column("requested_at", at, nullable=False),
+        sa.Column("completed_at", at, nullable=True),
+        sa.Column("counts", _JSON, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_deletion"),
+        sa.UniqueConstraint("subject", "kind", "account", name="uq_deletion_subject_kind_account"),
+    )
+    op.create_index("ix_deletion_digest", "deletion", ["account", "digest"])
+    op.create_index("ix_deletion_completed", "deletion", ["completed_at"])
