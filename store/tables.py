@@ -187,6 +187,7 @@ invocation = sa.Table(
     sa.Column("actor_id", sa.String),
 )
 sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
+sa.Index("ix_invocation_config", invocation.c.config_digest)
 sa.Index("ix_invocation_listing", invocation.c.session, invocation.c.created_at)
 
 #: The transcript. An assistant message that a step made also carries what the step cost.

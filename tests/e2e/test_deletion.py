@@ -5,7 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -88,10 +88,17 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     assert stack.invoke(arn, session, say("Count to 2")).stops == ["end_turn"], "the name is free"
 
 
-def test_an_actors_sessions_go_although_the_worker_is_killed(
-    new_stack: Callable[..., Stack],
-) -> None:
-    stack = new_stack()
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that may be hurt, and that lets sessions expire."""
+    data_dir = tmp_path_factory.mktemp("mortal") / "data"
+    running = Stack(data_dir, EVERLOOP_RETENTION_DAYS="7").start()
+    yield running
+    running.stop()
+
+
+def test_an_actors_sessions_go_although_the_worker_is_killed(mortal: Stack) -> None:
+    stack = mortal
     arn = stack.harness()
     sessions = [new_session() for _ in range(3)]
     for session in sessions:
@@ -120,8 +127,8 @@ def test_an_actors_sessions_go_although_the_worker_is_killed(
     assert len(list(of.transcript(arn.rpartition("/")[2], stays))) == 2
 
 
-def test_old_sessions_go_by_themselves(new_stack: Callable[..., Stack]) -> None:
-    stack = new_stack(EVERLOOP_RETENTION_DAYS="7")
+def test_old_sessions_go_by_themselves(mortal: Stack) -> None:
+    stack = mortal
     arn = stack.harness()
     old, young = new_session(), new_session()
     for session in (old, young):
@@ -140,7 +147,7 @@ def test_old_sessions_go_by_themselves(new_stack: Callable[..., Stack]) -> None:
     asyncio.run(start_a_round())
     of = Sessions.at(stack.endpoint)
     wait_until(
-        lambda: [one["runtimeSessionId"] for one in of.list()] == [young],
+        lambda: [one["runtimeSessionId"] for one in of.list(arn.rpartition("/")[2])] == [young],
         within_s=60,
         what="the old session did not expire",
     )

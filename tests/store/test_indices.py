@@ -110,6 +110,14 @@ async def use_sessions(store: Store, session: str) -> None:
     key = session_key(ACCOUNT, HARNESS, "fork")
     await store.forks.fork(ForkOrder(session, key, ACCOUNT, HARNESS, "fork", 1, "d"))
     await store.forks.defaults(key)
+    await store.deletions.expire(ACCOUNT, before=datetime.now(UTC))
+    order = await store.deletions.begin_session(ACCOUNT, key, requested_by="k")
+    while await store.deletions.delete_rows(order.id, limit=1):
+        pass
+    await store.deletions.complete(order.id)
+    await store.deletions.left_open()
+    await store.deletions.forget_receipts(before=datetime.now(UTC))
+    await store.environments.host_of(session)
 
 
 async def use_vault(store: Store) -> None:

@@ -38,6 +38,7 @@ def upgrade() -> None:
     op.create_index("ix_session_account", "session", ["account", "created_at", "key"])
     op.create_index("ix_session_active", "session", ["account", "active_at"])
     op.create_index("ix_invocation_actor", "invocation", ["actor_id", "session"])
+    op.create_index("ix_invocation_config", "invocation", ["config_digest"])
     op.create_index("ix_invocation_listing", "invocation", ["session", "created_at"])
     op.create_table(
         "deletion",
