@@ -25,6 +25,21 @@ _RUN_GONE = (
 )
 
 
+INVOCATION_HEADER = "x-everloop-invocation-id"
+CURSOR_HEADER = "x-everloop-cursor"
+SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+
+
+def stream_headers(invocation: InvocationRecord, runtime_session_id: str) -> dict[str, str]:
+    """The headers of an invocation's stream: whose it is, and behind which cursor its rows are."""
+    return {
+        INVOCATION_HEADER: invocation.invocation_id,
+        CURSOR_HEADER: str(invocation.first_cursor - 1),
+        SESSION_HEADER: runtime_session_id,
+        "Cache-Control": "no-cache",
+    }
+
+
 class Follower:
     """One client's view of one invocation."""
 
