@@ -9,6 +9,7 @@ from contextlib import aclosing
 from api import usage_frames
 from api.errors import unexpected
 from api.frames import KEEP_ALIVE, Frame, stream_error
+from api.invocation_id import INVOCATION_HEADER
 from api.render import Renderer
 from api.sessions import Sessions
 from contracts.errors import AwsError, ServiceError
@@ -25,7 +26,6 @@ _RUN_GONE = (
 )
 
 
-INVOCATION_HEADER = "x-everloop-invocation-id"
 CURSOR_HEADER = "x-everloop-cursor"
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
