@@ -23,6 +23,7 @@ from activities.model.call import ModelCalls
 from activities.model.warm import warm
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
+from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
@@ -52,12 +53,15 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
     store = await Store.open(settings.database_url, RingSource.of(settings))
+    traces = Traces(store, exporter)
     try:
-        turns = TurnActivities(store)
-        models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        turns = TurnActivities(store, traces)
+        catalog = ToolCatalog(store, settings.host_id)
+        models = ModelCalls(store, settings, catalog, traces=traces)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
@@ -81,6 +85,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await warming
         await gateway.close()
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 
@@ -93,8 +99,10 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
+    traces = Traces(store, exporter)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,
@@ -106,7 +114,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host).run_tool],
+                activities=[SandboxTools(store, host, traces).run_tool],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
@@ -116,6 +124,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             await host.stop_unused()
     finally:
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 

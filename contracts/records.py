@@ -12,6 +12,7 @@ from contracts.errors import ErrorDetail
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
 from contracts.tools import CallState, ToolKind
+from contracts.tracing import TraceContext
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class InvocationRecord:
         usage: tokens of all its steps, once it has ended.
         created_at: when it was admitted, UTC.
         ended_at: when it ended or was refused, UTC.
+        trace: the span in which the caller invoked; None when it named none.
     """
 
     session: str
@@ -111,6 +113,7 @@ class InvocationRecord:
     usage: TokenUsage
     created_at: datetime
     ended_at: datetime | None
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
+from contracts.tracing import TraceContext
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
 from store.tables import invocation, message, run_config, session
@@ -59,6 +60,7 @@ def admit(
     request_digest: str,
     config_digest: str,
     messages: Sequence[Message],
+    trace: TraceContext | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
@@ -91,6 +93,7 @@ def admit(
             "messages": tuple(messages),
             "first_cursor": locked.last_cursor + 1,
             "created_at": now,
+            "trace": trace,
         },
     )
     row = find(connection, session_key, invocation_id)
@@ -191,6 +194,7 @@ def record(connection: Connection, row: Row[Any]) -> InvocationRecord:
         usage=usage,
         created_at=row.created_at,
         ended_at=row.ended_at,
+        trace=row.trace,
     )
 
 

@@ -17,6 +17,7 @@ from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
+from contracts.tracing import TraceContext
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -167,6 +168,8 @@ invocation = sa.Table(
     sa.Column("failure_note", sa.String),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    #: The span in which the caller invoked.
+    sa.Column("trace", Document(TraceContext)),
 )
 
 #: The transcript. An assistant message that a step made also carries what the step cost.

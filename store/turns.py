@@ -14,6 +14,7 @@ from contracts.events import BlockDelta
 from contracts.harness import RunConfig
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, NewCall, Opening, StepStart
+from contracts.tracing import TraceContext
 from store import closing, handover, invocations, opening, steps
 from store.bounds import MAX_DELTA_BYTES, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, check_size
 from store.engine import Database
@@ -38,6 +39,7 @@ class Turns:
         request_digest: str,
         config_digest: str,
         messages: Sequence[Message],
+        trace: TraceContext | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -50,6 +52,7 @@ class Turns:
             request_digest: tells whether a repetition asks for the same.
             config_digest: from `Configs.put`.
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
+            trace: the span in which the caller invoked; that of the first admission counts.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
@@ -73,6 +76,7 @@ class Turns:
                 request_digest=request_digest,
                 config_digest=config_digest,
                 messages=messages,
+                trace=trace,
             )
         )
 

@@ -14,6 +14,7 @@ from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
 from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.tracing import TraceContext
 from contracts.turn import TurnRequest
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
@@ -70,6 +71,7 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
         request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
         config_digest=config_digest,
         messages=read_messages(call.params["messages"]),
+        trace=TraceContext.read(call.params.get("traceParent"), call.params.get("traceState")),
     )
 
 
