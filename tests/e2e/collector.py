@@ -42,6 +42,8 @@ class Collector(ThreadedServer):
         self._lock = threading.Lock()
         self._spans: list[Received] = []
         self.bodies: list[bytes] = []
+        #: Where it listens, once it is started.
+        self.url = ""
         super().__init__(Starlette(routes=[Route("/v1/traces", self._take, methods=["POST"])]))
 
     async def _take(self, request: Request) -> Response:
