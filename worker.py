@@ -28,6 +28,7 @@ from activities.runs import HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
+from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
@@ -61,14 +62,17 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
     store = await Store.open(settings.database_url, ring_of(settings))
+    traces = Traces(store, exporter)
     try:
-        turns = TurnActivities(store)
+        turns = TurnActivities(store, traces)
         provisioning = ProvisioningActivities(store)
         deletions = DeletionActivities(store, client, settings)
-        models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        catalog = ToolCatalog(store, settings.host_id)
+        models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
@@ -120,6 +124,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await warming
         await gateway.close()
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 
@@ -132,8 +138,10 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
+    traces = Traces(store, exporter)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,
@@ -142,7 +150,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     )
     try:
         async with host:
-            tools = SandboxTools(store, host)
+            tools = SandboxTools(store, host, traces)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -156,6 +164,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             await host.stop_unused()
     finally:
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.errors import AwsError, ConfigGone, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
+from contracts.tracing import TraceContext
 from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
@@ -89,6 +90,7 @@ def admit(
     messages: Sequence[Message],
     reply_to: str | None,
     actor_id: str | None,
+    trace: TraceContext | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
@@ -131,6 +133,7 @@ def admit(
             "created_at": now,
             "reply_to": reply_to,
             "actor_id": actor_id,
+            "trace": trace,
         },
     )
     if new:
@@ -262,6 +265,7 @@ def record(connection: Connection, row: Row[Any]) -> InvocationRecord:
         usage=usage,
         created_at=row.created_at,
         ended_at=row.ended_at,
+        trace=row.trace,
     )
 
 

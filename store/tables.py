@@ -18,6 +18,7 @@ from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
 from contracts.sessions import SessionDefaults
+from contracts.tracing import TraceContext
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -213,6 +214,8 @@ invocation = sa.Table(
     sa.Column("root", sa.String),
     #: On whose behalf it ran.
     sa.Column("actor_id", sa.String),
+    #: The span in which the caller invoked.
+    sa.Column("trace", Document(TraceContext)),
 )
 sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
 sa.Index("ix_invocation_config", invocation.c.config_digest)

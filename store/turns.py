@@ -14,6 +14,7 @@ from contracts.events import BlockDelta
 from contracts.harness import RunConfig
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, NewCall, Opening, StepStart
+from contracts.tracing import TraceContext
 from store import closing, handover, invocations, opening, steps
 from store.bounds import MAX_DELTA_BYTES, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, check_size
 from store.engine import Database
@@ -40,6 +41,7 @@ class Turns:
         messages: Sequence[Message],
         reply_to: str | None = None,
         actor_id: str | None = None,
+        trace: TraceContext | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -54,6 +56,7 @@ class Turns:
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
             reply_to: the workflow that is told of its end.
             actor_id: on whose behalf it runs.
+            trace: the span in which the caller invoked; that of the first admission counts.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
@@ -81,6 +84,7 @@ class Turns:
                 messages=messages,
                 reply_to=reply_to,
                 actor_id=actor_id,
+                trace=trace,
             )
         )
 

@@ -25,6 +25,7 @@ from contracts.ids import HarnessArn, session_key
 from contracts.own_arn import check_own
 from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
 from contracts.sessions import SessionDefaults
+from contracts.tracing import TraceContext
 from contracts.turn import TurnRequest
 from store.references import find_served
 
@@ -95,6 +96,7 @@ async def _admit_with(
         config_digest=config_digest,
         messages=read_messages(call.params["messages"]),
         actor_id=_actor_id(call),
+        trace=TraceContext.read(call.params.get("traceParent"), call.params.get("traceState")),
     )
 
 

@@ -21,6 +21,9 @@ API = "api"
 #: Holds the vault's key ring, when it is not in a file.
 KEYRING_VARIABLE = "EVERLOOP_KEYRING"
 
+#: Variables that would change how Temporal runs; its server would trace itself by OTEL_*.
+_NOT_TEMPORALS = ("TEMPORAL_", "OTEL_")
+
 #: Seconds for a step in flight to end; who stops `everloop dev` waits for it, and what is cut short
 #: is retried.
 SHUTDOWN_S = 5
@@ -84,7 +87,7 @@ def plan(
     plain = {
         name: value
         for name, value in env.items()
-        if not name.startswith("TEMPORAL_") and name != KEYRING_VARIABLE
+        if not name.startswith(_NOT_TEMPORALS) and name != KEYRING_VARIABLE
     }
 
     def module(*words: str) -> tuple[str, ...]:
