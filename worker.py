@@ -18,9 +18,11 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.deciding import DecisionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.parked import knows_attributes, push_owed
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -56,6 +58,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     store = await Store.open(settings.database_url, RingSource.of(settings))
     try:
         turns = TurnActivities(store)
+        decisions = DecisionActivities(store, shows=await knows_attributes(client))
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
         worker = Worker(
             client,
@@ -66,6 +69,9 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
+                decisions.count_vote,
+                decisions.expire_decisions,
+                decisions.standing,
                 models.call_model,
             ],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
@@ -76,7 +82,10 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with worker:
             _announce(settings, "worker")
+            pushing = asyncio.create_task(push_owed(client, store, settings))
             await stop.wait()
+            pushing.cancel()
+            await asyncio.gather(pushing, return_exceptions=True)
     finally:
         await warming
         await gateway.close()

@@ -29,6 +29,9 @@ class Activity(StrEnum):
     GIVE_UP_CALL = "give_up_call"
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
+    COUNT_VOTE = "count_vote"
+    EXPIRE_DECISIONS = "expire_decisions"
+    STANDING = "standing"
 
 
 @dataclass(frozen=True)

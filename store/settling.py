@@ -15,6 +15,7 @@ from contracts.errors import ErrorDetail
 from contracts.events import NO_STEP, Handover, Results
 from contracts.messages import Message, StopReason, ToolResultBlock, ToolStatus
 from contracts.tools import CallState
+from store.calls import outcome_text
 from store.session import LockedSession
 from store.tables import call
 
@@ -84,7 +85,7 @@ def settle(session: LockedSession, invocation_id: str) -> Sequence[Row[Any]]:
         return calls
     results = tuple(
         ToolResultBlock(
-            tool_use_id=row.id, status=ToolStatus(row.status), content=row.content or ()
+            tool_use_id=row.id, status=ToolStatus(row.status), content=outcome_text(row)
         )
         for row in calls
     )

@@ -220,6 +220,7 @@ def _call_row(
         "status": ToolStatus.ERROR.value if failed else None,
         "content": (new.failure,) if failed else None,
         "shown": False,
+        "gate": new.gate,
     }
 
 

@@ -3,6 +3,7 @@
 from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
+from store.decisions import Decisions
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
@@ -31,6 +32,7 @@ class Store:
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
+        decisions: those that wait for people.
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
@@ -50,6 +52,7 @@ class Store:
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)
+        self.decisions = Decisions(database)
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from store.columns import Utc, Words
+from store.columns import Document, Utc, Words
 from store.tables import metadata
 
 
@@ -50,5 +50,8 @@ access_key = sa.Table(
     sa.Column("label", Words, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("expires_at", Utc),
+    #: Whom the key stands for where people decide.
+    sa.Column("user_name", sa.String),
+    sa.Column("roles", Document(tuple[str, ...])),
     *_envelope(),
 )
