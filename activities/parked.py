@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 #: Seconds that one call of Temporal's operator service may take.
 CALL_S = 5.0
 #: Seconds between two looks for sessions that owe a step; each is two searches of small indices.
-LOOK_S = 15.0
+LOOK_S = 5.0
 #: A step that is so many seconds late is not under way.
-LATE_S = 10.0
+LATE_S = 5.0
 #: Seconds that pushing one session may take.
 PUSH_S = 30.0
 

@@ -96,8 +96,9 @@ class Front:
         # 2. What is not AWS's has a place of its own.
         if is_own(wire.raw_path):
             body = await _read_body(request)
-            check_body(body)
-            progress.name, response = await answer_own(self.context, replace(wire, body=body))
+            principal = check_body(body)
+            wire = replace(wire, body=body)
+            progress.name, response = await answer_own(self.context, wire, principal)
             return response
 
         # 3. The operation, by method and raw path.

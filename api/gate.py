@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from api.guard import check_origin, is_loopback
+from api.principal import key_principal, local_principal
 from api.request import WireRequest
 from api.sigv4 import Claim, check_signature, read_claim
+from contracts.decisions import Principal
 from contracts.errors import AwsError, ServiceError
 from contracts.settings import Settings
 from contracts.vault import AccessKey
@@ -22,8 +24,8 @@ KEY_KEPT_S = 5.0
 #: Keys kept at once; more callers than this read theirs anew.
 MAX_KEPT_KEYS = 10_000
 
-#: Judges the body of a request whose headers were let in.
-CheckBody = Callable[[bytes], None]
+#: Judges the body of a request whose headers were let in, and says who sent it.
+CheckBody = Callable[[bytes], Principal]
 
 
 class Gate(Protocol):
@@ -47,7 +49,8 @@ class OpenGate:
     async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
         """See `Gate.admit`."""
         check_origin(request)
-        return _anything
+        principal = local_principal(request.headers)
+        return lambda _: principal
 
 
 class SignedGate:
@@ -67,9 +70,10 @@ class SignedGate:
             raise _unrecognised()
         key = await self._key(claim.access_key_id)
 
-        def check(body: bytes) -> None:
+        def check(body: bytes) -> Principal:
             _check(claim, key, request, raw_query, body)
             self._check_owner(key)
+            return key_principal(key.record, request.headers)
 
         return check
 
@@ -131,10 +135,6 @@ def _check(claim: Claim, key: AccessKey, request: WireRequest, raw_query: str, b
         headers=request.headers,
         body=body,
     )
-
-
-def _anything(_: bytes) -> None:
-    pass
 
 
 def _unrecognised() -> ServiceError:

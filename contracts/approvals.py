@@ -5,6 +5,7 @@ tool, in the grammar of `allowedTools`, and by conditions on the arguments, all 
 Where no rule selects, a tool that declares itself destructive asks and everything else is allowed.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,8 @@ MAX_DEADLINE_S = 366 * 86400
 #: AWS's grammar of an `allowedTools` pattern.
 ToolPattern = Annotated[str, Field(pattern=r"^(\*|@?[^/]+(/[^/]+)?)$", min_length=1, max_length=64)]
 #: A user or a role: what an access key, a token or a header calls it.
-Who = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+=:-]*$", max_length=128)]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=:-]{0,127}")
+Who = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Names = Annotated[tuple[Who, ...], Field(max_length=MAX_DECIDERS)]
 Deadline = Annotated[int, Field(ge=1, le=MAX_DEADLINE_S)]
 

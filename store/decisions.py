@@ -1,6 +1,7 @@
 """Decisions: what waits for people, what they say, and what is owed to a session because of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -211,6 +212,12 @@ class Decisions:
             )
 
         return await self._database.read(work)
+
+    async def told(self, session: str, tool_use_ids: Sequence[str]) -> dict[str, str]:
+        """For those of a session's calls whose decision is closed: how, in words."""
+        return await self._database.read(
+            lambda connection: decision_rows.how_decided(connection, session, tool_use_ids)
+        )
 
     async def owed(self, *, late_s: float) -> tuple[Owed, ...]:
         """Sessions whose workflow is late by so many seconds: a turn to resume, a deadline."""

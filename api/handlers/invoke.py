@@ -1,7 +1,8 @@
 """InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from api.context import Call, Context, EventStream
 from api.digest import request_digest
@@ -10,6 +11,7 @@ from api.harness_view import harness_arn
 from api.messages import read_messages
 from api.own_arn import check_own
 from api.stream import Follower
+from contracts.decisions import RESUME_PREFIX
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import INVOCATION_ID, HarnessArn, session_key
@@ -42,7 +44,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     invocation_id = _invocation_id(call.headers)
     invocation = await _admit(context, call, invocation_id)
     if invocation.state is InvocationState.NEW:
-        await _bring(context, invocation, enqueue)
+        await _bring(context, invocation, enqueue, _answered(call.params["messages"]))
     follower = Follower(context.store, context.sessions, invocation)
     await follower.begin()
     headers = {
@@ -96,7 +98,9 @@ async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> Harness
     return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
-async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
+async def _bring(
+    context: Context, invocation: InvocationRecord, enqueue: bool, answered: Sequence[str]
+) -> None:
     waiting = bool(await context.store.calls.pending(invocation.session))
     request = TurnRequest(invocation.invocation_id, enqueue)
     try:
@@ -105,7 +109,31 @@ async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) 
         # An update that was sent twice may be refused although its first sending was taken.
         now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)
         if now is None or now.state is InvocationState.NEW:
+            await _check_too_late(context, invocation.session, answered)
             raise
+
+
+async def _check_too_late(context: Context, session: str, answered: Sequence[str]) -> None:
+    """A busy session may be busy with the turn that a decision resumed: then say so.
+
+    Raises:
+        ServiceError: ValidationException naming an answered call and how it was decided before.
+    """
+    for tool_use_id, how in (await context.store.decisions.told(session, answered)).items():
+        raise invalid(
+            "messages.content.toolResult.toolUseId",
+            f"{tool_use_id} does not wait for a result: it {how}",
+        )
+
+
+def _answered(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The calls whose results the newest message brings."""
+    return [
+        block["toolResult"]["toolUseId"]
+        for message in messages[-1:]
+        for block in message["content"]
+        if "toolResult" in block
+    ]
 
 
 def _invocation_id(headers: Mapping[str, str]) -> str:
@@ -113,6 +141,8 @@ def _invocation_id(headers: Mapping[str, str]) -> str:
     if given is not None:
         if not INVOCATION_ID.fullmatch(given):
             raise invalid(INVOCATION_HEADER, f"must match {INVOCATION_ID.pattern}")
+        if given.startswith(RESUME_PREFIX):
+            raise invalid(INVOCATION_HEADER, f"must not begin with {RESUME_PREFIX}")
         return given
     sdk = headers.get(SDK_INVOCATION_HEADER, "")
     return sdk if INVOCATION_ID.fullmatch(sdk) else str(uuid.uuid4())

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from api.body import load
 from api.context import Context
 from api.faults import Faults
+from contracts.decisions import Principal
 from contracts.errors import invalid
 
 _Value = TypeVar("_Value", bound=BaseModel)
@@ -24,12 +25,14 @@ class OwnRequest:
         query: the query's parameters; of repeated ones the last.
         headers: header values by lower-case name.
         body: the whole body, which the signature fits.
+        principal: who sends it.
     """
 
     labels: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: bytes
+    principal: Principal
 
     def read(self, kind: type[_Value]) -> _Value:
         """The body as a value.
