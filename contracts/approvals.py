@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
 
 from contracts.allowed_tools import is_allowed
 from contracts.base import WireValue
@@ -123,9 +124,14 @@ class ApprovalRule(Terms):
 
     @model_validator(mode="after")
     def _terms_go_with_ask(self) -> "ApprovalRule":
-        given = sorted(set(Terms.model_fields) & self.model_fields_set)
+        # A stored rule has every member, those that were not given with their defaults.
+        given = [
+            name
+            for name, field in Terms.model_fields.items()
+            if getattr(self, name) != field.get_default()
+        ]
         if self.action != "ask" and given:
-            raise ValueError(f"only a rule with action ask has {', '.join(given)}")
+            raise ValueError(f"only a rule with action ask has {', '.join(map(to_camel, given))}")
         return self
 
     @property

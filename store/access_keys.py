@@ -68,7 +68,7 @@ class AccessKeys:
             "created_at": record.created_at,
             "expires_at": expires_at,
             "user_name": user,
-            "roles": roles,
+            "roles": ",".join(roles) or None,
             **sealed.columns(),
         }
         await self._database.write(lambda connection: connection.execute(sa.insert(table), row))
@@ -130,5 +130,5 @@ def _record(row: Row[Any]) -> AccessKeyRecord:
         created_at=row.created_at,
         expires_at=row.expires_at,
         user=row.user_name,
-        roles=row.roles or (),
+        roles=tuple(row.roles.split(",")) if row.roles else (),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from store.columns import Document, Utc, Words
+from store.columns import Utc, Words
 from store.tables import metadata
 
 
@@ -52,6 +52,7 @@ access_key = sa.Table(
     sa.Column("expires_at", Utc),
     #: Whom the key stands for where people decide.
     sa.Column("user_name", sa.String),
-    sa.Column("roles", Document(tuple[str, ...])),
+    #: Separated by commas, which no role's name has.
+    sa.Column("roles", sa.String),
     *_envelope(),
 )

@@ -111,7 +111,7 @@ def test_deadlines_reject_approve_and_escalate(stack: Stack) -> None:
         "escalateTo": {"deciders": {"roles": ["boss"]}, "deadlineSeconds": 60},
     }
     rules = {"reject": late, "approve": {**late, "onTimeout": "approve"}, "escalate": escalates}
-    asked = {}
+    asked: dict[str, tuple[str, str, Json]] = {}
     for name, rule in rules.items():
         arn, session = gated(stack, rule), new_session()
         asked[name] = (arn, session, ask(stack, arn, session, f"late-{name}.txt"))

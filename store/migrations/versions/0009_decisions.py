@@ -15,7 +15,7 @@ def upgrade() -> None:
     op.add_column("call", sa.Column("gate", _JSON, nullable=True))
     op.add_column("call", sa.Column("note", sa.String(), nullable=True))
     op.add_column("access_key", sa.Column("user_name", sa.String(), nullable=True))
-    op.add_column("access_key", sa.Column("roles", _JSON, nullable=True))
+    op.add_column("access_key", sa.Column("roles", sa.String(), nullable=True))
     new = sa.text("state = 'new'")
     op.create_index(
         "ix_invocation_new",
