@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from contracts.approvals import NAME
 from contracts.errors import EverloopError
 from contracts.settings import Settings
+from contracts.vault import AccessKeyRecord
 from store import RingSource, Store, migrate
 from store.vault_keyring import KeyRing
 
@@ -94,7 +95,15 @@ async def _list(store: Store) -> None:
     for key in await store.access_keys.list():
         until = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
         label = "".join(char for char in key.label if char.isprintable())
-        print(f"{key.access_key_id}  {key.account}  {key.created_at:%Y-%m-%d}  {until}  {label}")
+        line = f"{key.access_key_id}  {key.account}  {key.created_at:%Y-%m-%d}  {until}  {label}"
+        print(f"{line}{_stands_for(key)}")
+
+
+def _stands_for(key: AccessKeyRecord) -> str:
+    if key.user is None and not key.roles:
+        return ""
+    roles = f" ({', '.join(key.roles)})" if key.roles else ""
+    return f"  as {key.user or key.access_key_id}{roles}"
 
 
 async def _rotate(store: Store, ring: RingSource, *, rewrap_only: bool) -> None:

@@ -7,7 +7,9 @@ from typer.core import TyperGroup
 
 from everloop.cli import (
     apply,
+    approvals,
     create,
+    decisions,
     dev,
     endpoint,
     env,
@@ -44,6 +46,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
+    *(approvals, decisions),
     *(invoke, usage, dev, status, env, operator, demo),
 ):
     _module.register(app)
