@@ -112,7 +112,7 @@ async def test_votes_of_the_wrong_form_are_refused(live: Live):
     decision = await asked(live)
     path = f"{INBOX}/{decision['decisionId']}/votes"
     good = {"decision": "approve", "digest": decision["digest"]}
-    for wrong in (
+    mistakes: list[dict[str, Any]] = [
         {"decision": "maybe"},
         {"surprise": 1},
         {"voteId": "a b"},
@@ -120,7 +120,8 @@ async def test_votes_of_the_wrong_form_are_refused(live: Live):
         {"reason": "x" * 2001},
         {"arguments": []},
         {"answer": "no answer to an approval"},
-    ):
+    ]
+    for wrong in mistakes:
         refused = await send(live, "POST", path, {**good, **wrong})
         assert (refused.status, refused.error) == (400, "ValidationException"), wrong
     unnamed = await send(live, "POST", path, good, x_everloop_user="two words")
