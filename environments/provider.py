@@ -79,3 +79,7 @@ class EnvironmentProvider(Protocol):
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every environment of this owner that is not among `known`; returns how many."""
         ...
+
+    async def close(self) -> None:
+        """Let go of what was held to speak with environments; they run on."""
+        ...
