@@ -262,9 +262,9 @@ def test_development_says_that_it_accepts_any_signature(tmp_path: Path) -> None:
 
 def own(api: ApiProcess, key: Key, path: str, headers: dict[str, str]) -> tuple[int, Any]:
     """A signed GET of one of our own paths: status and JSON."""
-    request = AWSRequest("GET", f"{api.url}/everloop/v1/{path}", headers=headers)
+    request: Any = AWSRequest("GET", f"{api.url}/everloop/v1/{path}", headers=headers)
     SigV4Auth(Credentials(*key), "bedrock-agentcore", "us-east-1").add_auth(request)
-    session = URLLib3Session()
+    session: Any = URLLib3Session()
     try:
         answer = session.send(request.prepare())
         return answer.status_code, json.loads(answer.content)
