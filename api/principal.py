@@ -37,17 +37,20 @@ def local_principal(headers: Mapping[str, str]) -> Principal:
     return Principal(user, roles)
 
 
-def key_principal(key: AccessKeyRecord, headers: Mapping[str, str]) -> Principal:
-    """The principal that an access key stands for; a key without a user stands for itself.
+def key_principal(key: AccessKeyRecord) -> Principal:
+    """The principal that an access key stands for; a key without a user stands for itself."""
+    return Principal(key.user or key.access_key_id, key.roles)
+
+
+def check_names(principal: Principal, headers: Mapping[str, str]) -> None:
+    """See that the headers of a signed request name nobody else.
 
     Raises:
-        ServiceError: AccessDeniedException when a header names another.
+        ServiceError: AccessDeniedException.
     """
-    user = key.user or key.access_key_id
-    if headers.get(USER_HEADER, user) != user or ROLES_HEADER in headers:
+    if headers.get(USER_HEADER, principal.user) != principal.user or ROLES_HEADER in headers:
         raise ServiceError(
             AwsError.ACCESS_DENIED,
-            f"The access key decides as {user}; {USER_HEADER} and {ROLES_HEADER} are taken on "
-            "loopback without verified signatures only.",
+            f"The access key decides as {principal.user}; {USER_HEADER} and {ROLES_HEADER} are "
+            "taken on loopback without verified signatures only.",
         )
-    return Principal(user, key.roles)

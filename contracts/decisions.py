@@ -91,6 +91,10 @@ class Principal:
     roles: tuple[str, ...] = ()
 
 
+#: Nobody's name is empty, so that no rule names whoever was not asked who they are.
+NOBODY = Principal("")
+
+
 @dataclass(frozen=True)
 class NewVote:
     """What somebody says about a call.

@@ -13,12 +13,12 @@ from contracts.messages import StopReason
 from contracts.records import InvocationState
 from contracts.tools import CallState
 from store import handover, invocations
-from store.decision_rows import resume_due, withdraw
+from store.decision_rows import resume_due
 from store.events import drop_deltas
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
 
-_WITHOUT_OUTCOME = (CallState.REQUESTED, CallState.STARTED, CallState.WAITING)
+WITHOUT_OUTCOME = (CallState.REQUESTED, CallState.STARTED, CallState.WAITING)
 
 
 def close(
@@ -57,9 +57,7 @@ def end(
         # People were quicker than this end. What they decided is for the turn that resumes.
         cut_short(locked, (CallState.STARTED,), stop_reason, error)
     else:
-        if locked.calls_seq:
-            withdraw(locked)
-        cut_short(locked, _WITHOUT_OUTCOME, stop_reason, error)
+        cut_short(locked, WITHOUT_OUTCOME, stop_reason, error)
         settle(locked, invocation_id)
     payload = Ended(
         stop_reason=None if error else stop_reason,

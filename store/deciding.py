@@ -39,9 +39,6 @@ from store.vote_rules import agreed, check_vote, gate_of_edit, is_edit
 
 #: Of edited arguments, what the model is told; the whole is in the decision.
 TOLD_ARGUMENTS = 4000
-#: Columns of the invocation that asked which the one that resumes it takes over.
-INHERITED = tuple(name for name in ("reply_to",) if name in invocation.c)
-
 _OF_CALL = (
     call.c.session == sa.bindparam("session_"),
     call.c.id == sa.bindparam("id_"),
@@ -235,7 +232,6 @@ def _resume_when_decided(locked: LockedSession, last: DecisionRecord) -> None:
             "messages": (),
             "first_cursor": locked.last_cursor + 1,
             "created_at": datetime.now(UTC),
-            **{name: getattr(asked, name) for name in INHERITED},
         },
     )
 

@@ -27,6 +27,7 @@ from contracts.errors import AwsError, ServiceError
 from contracts.records import InvocationState
 from contracts.tools import ToolKind
 from store import invocations
+from store.decision_tables import OPEN as _OPEN
 from store.decision_tables import decision, decision_who, vote
 from store.session import LockedSession
 from store.tables import invocation, session
@@ -34,8 +35,6 @@ from store.tables import invocation, session
 #: In `decision_who`, of a decision that names nobody in particular.
 ANYBODY = "anybody"
 
-#: A literal, so that both databases see that the partial indices fit.
-_OPEN = decision.c.status == sa.literal_column(f"'{DecisionStatus.OPEN.value}'")
 _GET = sa.select(decision).where(decision.c.id == sa.bindparam("id"))
 _OPEN_OF_SESSION = (
     sa.select(decision)
@@ -62,14 +61,6 @@ _CLOSE = (
         status=sa.bindparam("new_status"),
         decided_at=sa.bindparam("at", type_=decision.c.decided_at.type),
         decided_by=sa.bindparam("by", type_=decision.c.decided_by.type),
-    )
-)
-_WITHDRAW = (
-    sa.update(decision)
-    .where(decision.c.session == sa.bindparam("session_"), _OPEN)
-    .values(
-        status=DecisionStatus.WITHDRAWN.value,
-        decided_at=sa.bindparam("at", type_=decision.c.decided_at.type),
     )
 )
 _RESUME = sa.select(invocation.c.invocation_id).where(
@@ -164,11 +155,6 @@ def close(
             "by": by,
         },
     )
-
-
-def withdraw(locked: LockedSession) -> None:
-    """Close whatever is open: the turn ended, and its calls with it."""
-    locked.connection.execute(_WITHDRAW, {"session_": locked.key, "at": datetime.now(UTC)})
 
 
 def how_decided(

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from contracts.decisions import Gate
+from contracts.decisions import DecisionStatus, Gate
 from contracts.errors import ErrorDetail
 from store.columns import Document, Utc, Words
 from store.tables import metadata
@@ -35,6 +35,8 @@ decision = sa.Table(
     sa.Column("decided_by", Words),
     sa.UniqueConstraint("session", "tool_use_id"),
 )
+#: A literal, so that both databases see that the partial indices fit.
+OPEN = decision.c.status == sa.literal_column(f"'{DecisionStatus.OPEN.value}'")
 sa.Index(
     "ix_decision_inbox",
     decision.c.account,

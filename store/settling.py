@@ -18,6 +18,7 @@ from contracts.tools import CallState
 from store.calls import outcome_text
 from store.session import LockedSession
 from store.tables import call
+from store.withdrawing import withdraw
 
 _OF_MESSAGE = (
     sa.select(call)
@@ -110,6 +111,8 @@ def cut_short(
     """Give calls of the newest assistant message that stand in `states` an error as outcome."""
     if session.calls_seq == 0:
         return
+    if CallState.WAITING in states:
+        withdraw(session)
     why = error.error.value if error else (reason.value if reason else "interrupted")
     session.connection.execute(
         _CUT_SHORT,

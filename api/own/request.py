@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from api.body import load
 from api.context import Context
-from api.faults import Faults
-from contracts.decisions import Principal
+from contracts.decisions import NOBODY, Principal
 from contracts.errors import invalid
+from contracts.faults import Faults
 
 _Value = TypeVar("_Value", bound=BaseModel)
 
@@ -25,14 +25,16 @@ class OwnRequest:
         query: the query's parameters; of repeated ones the last.
         headers: header values by lower-case name.
         body: the whole body, which the signature fits.
+        scheme: `http` or `https`.
         principal: who sends it.
     """
 
     labels: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: bytes
-    principal: Principal
+    body: bytes = b""
+    scheme: str = "http"
+    principal: Principal = NOBODY
 
     def read(self, kind: type[_Value]) -> _Value:
         """The body as a value.

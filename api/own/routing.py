@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import approvals, decisions, extensions, usage
+from api.own import approvals, decisions, extensions, protected_resource, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 from contracts.decisions import Principal
@@ -61,6 +61,12 @@ _ROUTES = (
         extensions.put_extensions,
     ),
     OwnRoute(
+        "HarnessProtectedResource",
+        "GET",
+        "harnesses/{harnessId}/oauth-protected-resource",
+        protected_resource.protected_resource,
+    ),
+    OwnRoute(
         "DryRunApprovals", "POST", "harnesses/{harnessId}/approvals/dry-run", approvals.dry_run
     ),
     OwnRoute("ListDecisions", "GET", "decisions", decisions.list_decisions),
@@ -89,7 +95,14 @@ async def answer_own(
     for route in _ROUTES:
         labels = _labels(route.path.split("/"), segments)
         if labels is not None and route.method == wire.method:
-            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body, principal)
+            request = OwnRequest(
+                labels,
+                dict(wire.query),
+                wire.headers,
+                wire.body,
+                scheme=wire.scheme,
+                principal=principal,
+            )
             result = await route.handler(context, request)
             if isinstance(result, Response):
                 return route.name, result

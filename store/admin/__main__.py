@@ -11,7 +11,7 @@ from contracts.approvals import NAME
 from contracts.errors import EverloopError
 from contracts.settings import Settings
 from contracts.vault import AccessKeyRecord
-from store import RingSource, Store, migrate
+from store import KmsRing, Ring, Store, migrate, ring_of
 from store.vault_keyring import KeyRing
 
 ACCOUNT_DIGITS = 12
@@ -50,7 +50,7 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> None:
     Raises:
         EverloopError: it cannot be done; the message is for the operator.
     """
-    ring = RingSource.of(settings)
+    ring = ring_of(settings)
     if arguments.verb == "keyring":
         print(KeyRing.new().text())
         return
@@ -106,7 +106,13 @@ def _stands_for(key: AccessKeyRecord) -> str:
     return f"  as {key.user or key.access_key_id}{roles}"
 
 
-async def _rotate(store: Store, ring: RingSource, *, rewrap_only: bool) -> None:
+async def _rotate(store: Store, ring: Ring, *, rewrap_only: bool) -> None:
+    if isinstance(ring, KmsRing):
+        # KMS rotates inside a key, whose name stays: only what is wrapped anew is under the newest.
+        count = await store.rotation.rewrap(everything=not rewrap_only)
+        key = await ring.following(store.token_vault.kms_key).primary()
+        print(f"{count} secrets were wrapped anew under {key}")
+        return
     before = ring.ring().primary
     after = before if rewrap_only else ring.rotate().primary
     count = await store.rotation.rewrap()
