@@ -18,10 +18,12 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.deciding import DecisionActivities
 from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
 from activities.runs import HarnessHandler, RunActivities
@@ -69,6 +71,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     traces = Traces(store, exporter)
     try:
         turns = TurnActivities(store, traces)
+        decisions = DecisionActivities(store, shows=await knows_attributes(client))
         provisioning = ProvisioningActivities(store)
         deletions = DeletionActivities(store, client, settings)
         catalog = ToolCatalog(store, settings.host_id)
@@ -90,6 +93,9 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
+                decisions.count_vote,
+                decisions.expire_decisions,
+                decisions.standing,
                 models.call_model,
                 runs.admit_run,
                 runs.deliver_run,
@@ -118,9 +124,11 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             sweeping = asyncio.create_task(keep_sweeping(store, client))
             await schedule_retention(client)
             _announce(settings, "worker")
+            pushing = asyncio.create_task(push_owed(client, store, settings))
             await stop.wait()
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for task in (sweeping, pushing):
+                task.cancel()
+            await asyncio.gather(sweeping, pushing, return_exceptions=True)
     finally:
         await warming
         await gateway.close()

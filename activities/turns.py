@@ -6,10 +6,13 @@ Each is idempotent: it may run again after it committed, when the worker died be
 from temporalio import activity
 
 from activities.context import session_key
+from activities.tools.catalog import shell_seconds
+from activities.tools.schemas import SHELL
 from activities.tracing import Traces
 from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
+from contracts.tools import ToolKind
 from contracts.turn import (
     Activity,
     CallRef,
@@ -123,4 +126,8 @@ class TurnActivities:
 
 def call_ref(call: CallRecord) -> CallRef:
     """A stored call as the workflow knows it."""
-    return CallRef(id=call.id, queue=call.queue, timeout_s=call.timeout_s)
+    seconds = call.timeout_s
+    if call.name == SHELL.name and call.kind is ToolKind.SANDBOX:
+        # A decider may have changed the arguments, and with them the time that the command has.
+        seconds = max(seconds, shell_seconds(call.input))
+    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from api.caller import SIGNER, Caller
 from api.request import WireRequest
+from contracts.decisions import NOBODY, Principal
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,12 @@ class Admission:
     Attributes:
         check_body: judges its body, before anything is done with it; raises ServiceError.
         caller: who sent it, once the body was judged.
+        principal: who they are where people decide, once the body was judged.
     """
 
     check_body: Callable[[bytes], None]
     caller: Caller = SIGNER
+    principal: Principal = NOBODY
 
 
 class Gate(Protocol):

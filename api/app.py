@@ -109,7 +109,8 @@ class Front:
         if is_own(wire.raw_path):
             body = await _read_body(request)
             admission.check_body(body)
-            progress.name, response = await answer_own(self.context, replace(wire, body=body))
+            wire = replace(wire, body=body)
+            progress.name, response = await answer_own(self.context, wire, admission.principal)
             return response
 
         # 3. The operation, by method and raw path.

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from api.admission import Admission, Gate, anything
 from api.guard import check_origin, is_loopback
 from api.identity_providers import IdentityProviders
+from api.principal import check_names, key_principal, local_principal
 from api.request import WireRequest
 from api.sigv4 import Claim, check_signature, read_claim
 from api.token_gate import TokenGate
@@ -35,7 +36,7 @@ class OpenGate:
     async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
         check_origin(request)
-        return Admission(anything)
+        return Admission(anything, principal=local_principal(request.headers))
 
 
 class SignedGate:
@@ -55,11 +56,14 @@ class SignedGate:
             raise _unrecognised()
         key = await self._key(claim.access_key_id)
 
+        principal = key_principal(key.record)
+
         def check(body: bytes) -> None:
             _check(claim, key, request, raw_query, body)
             self._check_owner(key)
+            check_names(principal, request.headers)
 
-        return Admission(check)
+        return Admission(check, principal=principal)
 
     async def _key(self, access_key_id: str) -> AccessKey:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 
+from contracts.decisions import RESUME_PREFIX
 from contracts.errors import invalid
 from contracts.ids import INVOCATION_ID
 
@@ -26,6 +27,8 @@ def read_invocation_id(headers: Mapping[str, str]) -> str:
     if given is not None:
         if not INVOCATION_ID.fullmatch(given):
             raise invalid(INVOCATION_HEADER, f"must match {INVOCATION_ID.pattern}")
+        if given.startswith(RESUME_PREFIX):
+            raise invalid(INVOCATION_HEADER, f"must not begin with {RESUME_PREFIX}")
         return given
     sdk = headers.get(SDK_INVOCATION_HEADER, "")
     return sdk if INVOCATION_ID.fullmatch(sdk) else str(uuid.uuid4())

@@ -1,12 +1,14 @@
-"""The session workflows, as the API reaches them: bring an invocation, cancel it, ask for its run.
+"""The session workflows, as the API reaches them: bring an invocation or a vote, cancel, ask.
 
-Bringing is update-with-start on the workflow id that is the session's key, with the invocation id
-as update id: a repeated update attaches to the first. A run may complete just as an update arrives;
-then the same update is sent again and starts the next run, which finds in the store what was done.
+Bringing is update-with-start on the workflow id that is the session's key, with the id of what is
+brought as update id: a repeated update attaches to the first. A run may complete just as an update
+arrives; then the same update is sent again and starts the next run, which finds in the store what
+was done.
 """
 
 import asyncio
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio.client import (
     Client,
@@ -21,6 +23,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 
+from contracts.decisions import UPDATE_DECIDE, CastVote
 from contracts.deletion import (
     WORKFLOW_DELETE_ACTOR,
     WORKFLOW_DELETE_SESSION,
@@ -61,6 +64,9 @@ _CLOSED_UNDER = (
 _COMPLETED_UNDER = "AcceptedUpdateCompletedWorkflow"
 
 
+_Answer = TypeVar("_Answer")
+
+
 class _RunClosed(Exception):
     """The run that had the update closed before it answered."""
 
@@ -96,17 +102,47 @@ class Sessions:
                 InternalServerException when Temporal or its workers cannot be reached (safe to
                 repeat with the same invocation id).
         """
+        return await self._deliver(
+            session, UPDATE_INVOKE, request, request.invocation_id, waiting, TurnAccepted
+        )
+
+    async def decide(self, session: str, vote: CastVote) -> None:
+        """Have a vote counted that is written down; what came of it is in the store.
+
+        Args:
+            session: the session's key.
+            vote: names it.
+
+        Raises:
+            ServiceError: InternalServerException when Temporal or its workers cannot be reached;
+                safe to repeat with the same vote id.
+        """
+        name = f"{vote.decision_id}-{vote.vote_id}"
+        await self._deliver(session, UPDATE_DECIDE, vote, name, True, type(None))
+
+    async def _deliver(
+        self,
+        session: str,
+        update: str,
+        payload: object,
+        update_id: str,
+        waiting: bool,
+        answer: type[_Answer],
+    ) -> _Answer:
+        async def send() -> _Answer:
+            return await self._send(session, update, payload, update_id, waiting, answer)
+
         backoff_s = FIRST_BACKOFF_S
         patience = asyncio.timeout(PATIENCE_S)
         try:
             async with patience:
                 for _ in range(MAX_SENDS - 1):
                     try:
-                        return await self._send(session, request, waiting)
+                        return await send()
                     except _RunClosed:
                         await asyncio.sleep(backoff_s)
                         backoff_s *= 2
-                return await self._send(session, request, waiting)
+                return await send()
         except TimeoutError as error:
             raise _nobody_answered() from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
@@ -177,7 +213,15 @@ class Sessions:
             WorkflowExecutionStatus.CONTINUED_AS_NEW,
         )
 
-    async def _send(self, session: str, request: TurnRequest, waiting: bool) -> TurnAccepted:
+    async def _send(
+        self,
+        session: str,
+        update: str,
+        payload: object,
+        update_id: str,
+        waiting: bool,
+        answer: type[_Answer],
+    ) -> _Answer:
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,
             SessionState(grace_s=self._grace_s, park_s=self._park_s, waiting=waiting),
@@ -188,12 +232,12 @@ class Sessions:
         )
         try:
             handle = await self._client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]
-                UPDATE_INVOKE,
-                request,
+                update,
+                payload,
                 start_workflow_operation=start,
-                id=request.invocation_id,
+                id=update_id,
                 wait_for_stage=WorkflowUpdateStage.COMPLETED,
-                result_type=TurnAccepted,
+                result_type=answer,
             )
             return await handle.result()
         except WorkflowUpdateFailedError as error:
@@ -226,7 +270,7 @@ def _rpc_failure(error: RPCError) -> Exception:
 def _unavailable() -> ServiceError:
     return ServiceError(
         AwsError.INTERNAL,
-        "Temporal is unavailable, so the turn was not begun. Repeating the call is safe.",
+        "Temporal is unavailable, so nothing was begun. Repeating the call is safe.",
     )
 
 
@@ -240,5 +284,5 @@ def _nobody_answered() -> ServiceError:
     return ServiceError(
         AwsError.INTERNAL,
         f"No worker took up the session within {PATIENCE_S:.0f} seconds. Repeating the call with "
-        "the same invocation id is safe.",
+        "the same id is safe.",
     )

@@ -6,7 +6,7 @@ generations (June 2026: assistant message with the calls, then a user message wi
 September 2026: a user message with one or more results).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from contracts.errors import ServiceError, invalid
@@ -42,19 +42,30 @@ class TurnPlan:
         answers: outcomes of waiting calls.
         text: text that follows the results in their message; only when every waiting call is
             answered.
+        resumes: whether it takes up a turn whose calls are all decided.
     """
 
     append: tuple[Message, ...] = ()
     answers: tuple[Answer, ...] = ()
     text: tuple[TextBlock, ...] = ()
+    resumes: bool = False
 
 
-def plan_turn(messages: tuple[Message, ...], pending: tuple[PendingCall, ...]) -> TurnPlan:
+def plan_turn(
+    messages: tuple[Message, ...],
+    pending: tuple[PendingCall, ...],
+    *,
+    decided: Mapping[str, str] | None = None,
+    resuming: bool = False,
+) -> TurnPlan:
     """Decide what an invocation's messages do.
 
     Args:
         messages: the request's messages, oldest first.
         pending: calls of this session that wait for the caller.
+        decided: for calls that the messages answer too late, how they were decided.
+        resuming: whether calls stand without a result although none waits: people have decided
+            about them, and their turn has not been resumed.
 
     Returns:
         The plan; it either appends messages or answers calls.
@@ -77,10 +88,37 @@ def plan_turn(messages: tuple[Message, ...], pending: tuple[PendingCall, ...]) -
         )
     if messages[last].role != "user":
         raise invalid(f"messages[{last}].role", "the final message must have role user")
-    return _answers(messages, pending) if pending else _conversation(messages)
+    decided = decided or {}
+    if pending:
+        return _answers(messages, pending, decided)
+    return _words(messages, decided) if resuming else _conversation(messages, decided)
 
 
-def _answers(messages: tuple[Message, ...], pending: tuple[PendingCall, ...]) -> TurnPlan:
+def _words(messages: tuple[Message, ...], decided: Mapping[str, str]) -> TurnPlan:
+    """Text that follows the results of decided calls."""
+    blocks = messages[-1].blocks
+    text = tuple(block for block in blocks if isinstance(block, TextBlock))
+    for block in blocks:
+        if isinstance(block, ToolResultBlock):
+            raise _too_late(len(messages) - 1, block.tool_use_id, decided)
+    if len(messages) > 1 or len(text) < len(blocks):
+        raise invalid(
+            "messages", "while decided calls are about to run, only one message of text may come"
+        )
+    return TurnPlan(text=text, resumes=True)
+
+
+def _too_late(index: int, tool_use_id: str, decided: Mapping[str, str]) -> ServiceError:
+    how = decided.get(tool_use_id)
+    return invalid(
+        f"messages[{index}].content.toolResult.toolUseId",
+        f"{tool_use_id} does not wait for a result" + (f": it {how}" if how else ""),
+    )
+
+
+def _answers(
+    messages: tuple[Message, ...], pending: tuple[PendingCall, ...], decided: Mapping[str, str]
+) -> TurnPlan:
     waiting = {call.id: call.name for call in pending}
     named = ", ".join(f"{call.id} ({call.name})" for call in pending)
     last = len(messages) - 1
@@ -95,7 +133,9 @@ def _answers(messages: tuple[Message, ...], pending: tuple[PendingCall, ...]) ->
             if block.tool_use_id in answers:
                 raise invalid(path, f"{block.tool_use_id} is answered twice")
             if block.tool_use_id not in waiting:
-                raise invalid(path, f"{block.tool_use_id} does not wait for a result; {named} does")
+                how = decided.get(block.tool_use_id)
+                why = f"{block.tool_use_id} {how or 'does not wait for a result'}"
+                raise invalid(path, f"{why}; {named} waits")
             answers[block.tool_use_id] = Answer(block.tool_use_id, block.status, block.content)
         elif isinstance(block, TextBlock):
             text.append(block)
@@ -127,7 +167,7 @@ def _only_echoes(index: int, message: Message, waiting: dict[str, str]) -> None:
         )
 
 
-def _conversation(messages: tuple[Message, ...]) -> TurnPlan:
+def _conversation(messages: tuple[Message, ...], decided: Mapping[str, str]) -> TurnPlan:
     asked: dict[str, int] = {}
     for index, message in enumerate(messages):
         results = [block for block in message.blocks if isinstance(block, ToolResultBlock)]
@@ -137,10 +177,7 @@ def _conversation(messages: tuple[Message, ...]) -> TurnPlan:
             raise invalid(f"messages[{index}].content", "toolUse blocks belong to role assistant")
         for result in results:
             if asked.pop(result.tool_use_id, None) is None:
-                raise invalid(
-                    f"messages[{index}].content.toolResult.toolUseId",
-                    f"{result.tool_use_id} does not wait for a result",
-                )
+                raise _too_late(index, result.tool_use_id, decided)
         if asked:
             raise _unanswered(asked)
         asked = _distinct(index, message.tool_uses)

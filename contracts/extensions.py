@@ -5,8 +5,11 @@ AWS's service model has no member for these. They are versioned with the harness
 CreateHarness and UpdateHarness, and kept by an update that does not name them.
 """
 
+from contracts.approvals import Approvals
 from contracts.base import WireValue
 
 
 class HarnessExtensions(WireValue):
     """Everloop's own members of a harness; the default of each is AWS's behaviour."""
+
+    approvals: Approvals | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from contracts.decisions import Gate
 from contracts.errors import ErrorDetail
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
@@ -141,6 +142,7 @@ class NewCall:
         timeout_s: seconds that it may take.
         failure: when set, the call is over at once with an error that says this.
         outcome: when set, the call is over at once and well, and says this.
+        gate: what it must pass before it runs; an inline call always waits.
     """
 
     block: ToolUseBlock
@@ -149,6 +151,7 @@ class NewCall:
     timeout_s: int
     failure: str | None = None
     outcome: str | None = None
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ class CallRecord:
         boot_id: the environment's boot under which it was started.
         status: how it went; None while it has no outcome.
         content: the outcome's text pieces.
+        gate: what it must pass before it runs; None once it has, and for calls that pass freely.
     """
 
     id: str
@@ -190,6 +194,12 @@ class CallRecord:
     boot_id: str | None = None
     status: ToolStatus | None = None
     content: tuple[str, ...] = ()
+    gate: Gate | None = None
+
+    @property
+    def runner(self) -> str | None:
+        """The task queue that may run it now; None when a person must act first."""
+        return None if self.gate else self.queue
 
 
 @dataclass(frozen=True)

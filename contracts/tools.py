@@ -44,6 +44,8 @@ class ToolSpec:
         kind: who runs it.
         namespace: the first half of its pair in the `allowedTools` grammar.
         repeat: what a retry may do.
+        destructive: whether the tool declares that it may destroy; such calls ask unless a rule of
+            the harness says otherwise.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ToolSpec:
     namespace: str
     repeat: Repeat
     schema: dict[str, Any] = field(default_factory=dict[str, Any])
+    destructive: bool = False
 
 
 class CallState(StrEnum):

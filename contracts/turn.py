@@ -34,6 +34,9 @@ class Activity(StrEnum):
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
     DROP_ENVIRONMENT = "drop_environment"
+    COUNT_VOTE = "count_vote"
+    EXPIRE_DECISIONS = "expire_decisions"
+    STANDING = "standing"
 
 
 @dataclass(frozen=True)

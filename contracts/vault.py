@@ -95,6 +95,8 @@ class AccessKeyRecord:
         label: what its maker calls it.
         created_at: UTC.
         expires_at: from when on it is refused, UTC; None for never.
+        user: whom it stands for where people decide; None for itself only.
+        roles: the roles that come with it.
     """
 
     access_key_id: str
@@ -102,6 +104,8 @@ class AccessKeyRecord:
     label: str
     created_at: datetime
     expires_at: datetime | None
+    user: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,23 @@ class AccessKeys:
         self._database = database
         self._envelopes = envelopes
 
-    async def create(self, account: str, label: str, *, expires_at: datetime | None) -> AccessKey:
+    async def create(
+        self,
+        account: str,
+        label: str,
+        *,
+        expires_at: datetime | None,
+        user: str | None = None,
+        roles: tuple[str, ...] = (),
+    ) -> AccessKey:
         """Make a key; its secret cannot be shown again by any other operation.
 
         Args:
             account: the twelve-digit account that it speaks for.
             label: what to call it.
             expires_at: from when on it is refused.
+            user: whom it stands for where people decide.
+            roles: the roles that come with it.
 
         Raises:
             KeyRingFault: there is no usable key ring.
@@ -48,7 +58,7 @@ class AccessKeys:
         letters = "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_RANDOM_CHARACTERS))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         record = AccessKeyRecord(
-            f"{ID_PREFIX}{letters}", account, label, datetime.now(UTC), expires_at
+            f"{ID_PREFIX}{letters}", account, label, datetime.now(UTC), expires_at, user, roles
         )
         sealed = await self._envelopes.seal(secret, record.access_key_id, 1)
         row = {
@@ -57,6 +67,8 @@ class AccessKeys:
             "label": label,
             "created_at": record.created_at,
             "expires_at": expires_at,
+            "user_name": user,
+            "roles": ",".join(roles) or None,
             **sealed.columns(),
         }
         await self._database.write(lambda connection: connection.execute(sa.insert(table), row))
@@ -117,4 +129,6 @@ def _record(row: Row[Any]) -> AccessKeyRecord:
         label=row.label,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        user=row.user_name,
+        roles=tuple(row.roles.split(",")) if row.roles else (),
     )

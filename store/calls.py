@@ -149,5 +149,12 @@ def call_record(row: Row[Any]) -> CallRecord:
         state=CallState(row.state),
         boot_id=row.boot_id,
         status=None if row.status is None else ToolStatus(row.status),
-        content=row.content or (),
+        content=outcome_text(row),
+        gate=row.gate,
     )
+
+
+def outcome_text(row: Row[Any]) -> tuple[str, ...]:
+    """The text of a call's outcome, with what people said about the call."""
+    content: tuple[str, ...] = row.content or ()
+    return (*content, row.note) if row.note and content else content

@@ -13,6 +13,7 @@ from contracts.messages import StopReason
 from contracts.records import InvocationState
 from contracts.tools import CallState
 from store import handover, invocations
+from store.decision_rows import resume_due
 from store.events import drop_deltas
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
@@ -50,11 +51,16 @@ def end(
     """End an open invocation. The caller saves the session."""
     if locked.live_step is not None:
         drop_deltas(locked.connection, locked.key, invocation_id, locked.live_step)
-    if stop_reason is StopReason.TOOL_USE and error is None and _waits(locked):
+    asks = stop_reason is StopReason.TOOL_USE and error is None
+    if asks and _waits(locked):
+        cut_short(locked, (CallState.STARTED,), stop_reason, error)
+        settle(locked, invocation_id)
+    elif asks and resume_due(locked.connection, locked.key):
+        # People were quicker than this end. What they decided is for the turn that resumes.
         cut_short(locked, (CallState.STARTED,), stop_reason, error)
     else:
         cut_short(locked, WITHOUT_OUTCOME, stop_reason, error)
-    settle(locked, invocation_id)
+        settle(locked, invocation_id)
     payload = Ended(
         stop_reason=None if error else stop_reason,
         error=error.error if error else None,

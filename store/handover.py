@@ -5,17 +5,16 @@ from sqlalchemy.engine import Connection
 
 from contracts.events import EventKind
 from contracts.tools import CallState, ToolKind
+from store.decision_rows import open_decisions
 from store.session import LockedSession
-from store.settling import hand_over, settle, step_of
+from store.settling import calls_of, hand_over, settle, step_of
 from store.tables import call, event
 
 _LET_WAIT = (
     sa.update(call)
     .where(
         call.c.session == sa.bindparam("session_"),
-        call.c.seq == sa.bindparam("seq_"),
-        call.c.state == CallState.REQUESTED.value,
-        call.c.kind == ToolKind.INLINE.value,
+        call.c.id.in_(sa.bindparam("ids", expanding=True)),
     )
     .values(state=CallState.WAITING.value)
 )
@@ -28,9 +27,19 @@ _TOLD = sa.select(event.c.cursor).where(
 
 
 def let_wait(locked: LockedSession) -> None:
-    """Requested calls that the caller runs wait for the caller."""
-    if locked.calls_seq:
-        locked.connection.execute(_LET_WAIT, {"session_": locked.key, "seq_": locked.calls_seq})
+    """Requested calls that a person must act on wait, each with a decision of its own."""
+    if not locked.calls_seq:
+        return
+    waiting = [
+        found
+        for found in calls_of(locked.connection, locked.key, locked.calls_seq)
+        if found.state == CallState.REQUESTED
+        and (found.kind == ToolKind.INLINE or found.gate is not None)
+    ]
+    if waiting:
+        parameters = {"session_": locked.key, "ids": [found.id for found in waiting]}
+        locked.connection.execute(_LET_WAIT, parameters)
+        open_decisions(locked, waiting)
 
 
 def hand_over_calls(connection: Connection, session_key: str, invocation_id: str) -> None:

@@ -7,13 +7,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from contracts.admission import Answer, PendingCall, TurnPlan, plan_turn
+from contracts.decisions import BY_CALLER, RESUME_PREFIX, DecisionStatus
 from contracts.errors import AwsError, ErrorDetail, ServiceError
 from contracts.events import NO_STEP, Opened
+from contracts.messages import Message, StopReason, ToolResultBlock
 from contracts.records import InvocationState, Opening
 from contracts.tools import CallState
 from store import invocations
 from store.calls import call_record
 from store.closing import end, refuse
+from store.decision_rows import close as close_decisions
+from store.decision_rows import how_decided
 from store.session import LockedSession
 from store.settling import calls_of, hand_over, settle
 from store.tables import call
@@ -22,6 +26,9 @@ from store.tables import call
 #: hand.
 ABANDONED = ErrorDetail(AwsError.INTERNAL, "The run was stopped before the invocation ended.")
 
+#: Decided calls whose turn another invocation resumed.
+RESUMED = ErrorDetail(AwsError.CONFLICT, "Another invocation resumed the turn.")
+
 _ANSWER = (
     sa.update(call)
     .where(call.c.session == sa.bindparam("session_"), call.c.id == sa.bindparam("id_"))
@@ -29,6 +36,7 @@ _ANSWER = (
         state=CallState.DONE.value,
         status=sa.bindparam("outcome"),
         content=sa.bindparam("pieces", type_=call.c.content.type),
+        gate=None,
     )
 )
 
@@ -53,12 +61,18 @@ def open_invocation(connection: Connection, session_key: str, invocation_id: str
 
 
 def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
+    if row.invocation_id.startswith(RESUME_PREFIX):
+        return _resume(locked, row.invocation_id)
     if locked.running is not None:
         end(locked, locked.running, None, ABANDONED)
-    pending = _pending(locked)
+    calls = calls_of(locked.connection, locked.key, locked.calls_seq) if locked.calls_seq else ()
+    pending = [found for found in calls if found.state == CallState.WAITING]
     try:
         plan = plan_turn(
-            row.messages, tuple(PendingCall(found.id, found.name) for found in pending)
+            row.messages,
+            tuple(PendingCall(found.id, found.name) for found in pending),
+            decided=_decided(locked, row.messages),
+            resuming=bool(calls) and not pending,
         )
     except ServiceError as error:
         refuse(locked, row.invocation_id, error.detail)
@@ -71,15 +85,36 @@ def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
     return InvocationState.OPEN
 
 
-def _pending(locked: LockedSession) -> Sequence[Row[Any]]:
-    if locked.calls_seq == 0:
-        return ()
-    calls = calls_of(locked.connection, locked.key, locked.calls_seq)
-    return [found for found in calls if found.state == CallState.WAITING]
+def _resume(locked: LockedSession, invocation_id: str) -> InvocationState:
+    """Take up a turn whose calls people have decided about."""
+    if locked.running is not None:
+        # Its run was stopped after it had handed its calls over, which is how it ended.
+        end(locked, locked.running, StopReason.TOOL_USE, None)
+    calls = calls_of(locked.connection, locked.key, locked.calls_seq) if locked.calls_seq else ()
+    if not calls or any(found.state == CallState.WAITING for found in calls):
+        refuse(locked, invocation_id, RESUMED)
+        locked.save()
+        return InvocationState.REFUSED
+    invocations.mark_open(locked, invocation_id)
+    locked.emit(invocation_id, NO_STEP, 0, Opened())
+    settle(locked, invocation_id)
+    locked.save()
+    return InvocationState.OPEN
+
+
+def _decided(locked: LockedSession, messages: Sequence[Message]) -> dict[str, str]:
+    """How the calls were decided that the newest of the messages answers."""
+    answered = [
+        block.tool_use_id
+        for message in messages[-1:]
+        for block in message.blocks
+        if isinstance(block, ToolResultBlock)
+    ]
+    return how_decided(locked.connection, locked.key, answered)
 
 
 def _apply(locked: LockedSession, invocation_id: str, plan: TurnPlan) -> None:
-    if plan.answers:
+    if plan.answers or plan.resumes:
         _answer(locked, plan.answers)
         if plan.text:
             locked.held_text = plan.text
@@ -91,6 +126,10 @@ def _apply(locked: LockedSession, invocation_id: str, plan: TurnPlan) -> None:
 
 
 def _answer(locked: LockedSession, answers: Sequence[Answer]) -> None:
+    if not answers:
+        return
+    answered = [answer.tool_use_id for answer in answers]
+    close_decisions(locked, answered, DecisionStatus.ANSWERED, BY_CALLER)
     locked.connection.execute(
         _ANSWER,
         [

@@ -15,8 +15,10 @@ from contracts.errors import ErrorDetail
 from contracts.events import NO_STEP, Handover, Results
 from contracts.messages import Message, StopReason, ToolResultBlock, ToolStatus
 from contracts.tools import CallState
+from store.calls import outcome_text
 from store.session import LockedSession
 from store.tables import call
+from store.withdrawing import withdraw
 
 _OF_MESSAGE = (
     sa.select(call)
@@ -84,7 +86,7 @@ def settle(session: LockedSession, invocation_id: str) -> Sequence[Row[Any]]:
         return calls
     results = tuple(
         ToolResultBlock(
-            tool_use_id=row.id, status=ToolStatus(row.status), content=row.content or ()
+            tool_use_id=row.id, status=ToolStatus(row.status), content=outcome_text(row)
         )
         for row in calls
     )
@@ -109,6 +111,8 @@ def cut_short(
     """Give calls of the newest assistant message that stand in `states` an error as outcome."""
     if session.calls_seq == 0:
         return
+    if CallState.WAITING in states:
+        withdraw(session)
     why = error.error.value if error else (reason.value if reason else "interrupted")
     session.connection.execute(
         _CUT_SHORT,

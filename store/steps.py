@@ -223,6 +223,7 @@ def _call_row(
         else (ToolStatus.ERROR if failed else ToolStatus.SUCCESS).value,
         "content": None if said is None else (said,),
         "shown": False,
+        "gate": new.gate,
     }
 
 

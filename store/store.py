@@ -3,6 +3,7 @@
 from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
+from store.decisions import Decisions
 from store.deletions import Deletions
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
@@ -38,6 +39,7 @@ class Store:
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
+        decisions: those that wait for people.
         runs: turns from beginning to end, for those who wait for them.
         transcript: settled messages.
         log: events, to be read and followed.
@@ -63,6 +65,7 @@ class Store:
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)
+        self.decisions = Decisions(database)
         self.runs = Runs(database)
         self.transcript = Transcript(database)
         self.log: EventLog = log

@@ -12,6 +12,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from pydantic import Field
 
+from contracts.decisions import Gate
 from contracts.errors import ErrorDetail
 from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
@@ -221,6 +222,14 @@ sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
 sa.Index("ix_invocation_config", invocation.c.config_digest)
 sa.Index("ix_invocation_listing", invocation.c.session, invocation.c.created_at)
 
+sa.Index(
+    "ix_invocation_new",
+    invocation.c.session,
+    invocation.c.invocation_id,
+    sqlite_where=sa.text("state = 'new'"),
+    postgresql_where=sa.text("state = 'new'"),
+)
+
 #: The transcript. An assistant message that a step made also carries what the step cost.
 message = sa.Table(
     "message",
@@ -295,6 +304,10 @@ call = sa.Table(
     sa.Column("content", Document(tuple[str, ...])),
     #: Whether a RESULTS row named it while other calls of its message were still without outcome.
     sa.Column("shown", sa.Boolean, nullable=False),
+    #: What it must pass before it runs; null once it has.
+    sa.Column("gate", Document(Gate)),
+    #: What people said about it, which the model reads after the outcome.
+    sa.Column("note", Words),
     sa.UniqueConstraint("session", "seq", "position"),
 )
 

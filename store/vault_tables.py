@@ -50,6 +50,10 @@ access_key = sa.Table(
     sa.Column("label", Words, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("expires_at", Utc),
+    #: Whom the key stands for where people decide.
+    sa.Column("user_name", sa.String),
+    #: Separated by commas, which no role's name has.
+    sa.Column("roles", sa.String),
     *_envelope(),
 )
 

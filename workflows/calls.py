@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from contracts.decisions import CastVote, Standing
 from contracts.turn import (
     MODEL_ATTEMPTS,
     Activity,
@@ -106,6 +107,37 @@ async def hand_over(invocation_id: str) -> None:
     await workflow.execute_local_activity(
         Activity.HAND_OVER,
         HandOver(invocation_id),
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def count_vote(vote: CastVote) -> Standing:
+    """Count a vote, and learn how the session's decisions stand."""
+    return await workflow.execute_local_activity(
+        Activity.COUNT_VOTE,
+        vote,
+        result_type=Standing,
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def expire_decisions() -> Standing:
+    """Apply the deadlines that have passed, and learn how the session's decisions stand."""
+    return await workflow.execute_local_activity(
+        Activity.EXPIRE_DECISIONS,
+        result_type=Standing,
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+
+
+async def standing() -> Standing:
+    """Learn how the session's decisions stand."""
+    return await workflow.execute_local_activity(
+        Activity.STANDING,
+        result_type=Standing,
         start_to_close_timeout=STORE_TIMEOUT,
         retry_policy=STORE_RETRY,
     )

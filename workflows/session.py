@@ -5,11 +5,15 @@ In order:
    the caller asked to queue. Accepting is all it does: the answer comes at once.
 2. The run serves its queue, one turn at a time (`workflows/turn.py`).
 3. With nothing to do it stays for a grace period, then completes; the next message starts a new run
-   under the same id. While calls wait for the caller it stays for the park time instead.
+   under the same id. While calls wait for somebody it stays for the park time instead, and beyond
+   it for as long as a decision has a deadline.
 4. A `cancel` signal ends the invocation that it names: the running turn is stopped, a queued one
    never begins.
 5. Before it parks it continues-as-new, so that it waits with a history of a few events. A turn
    whose history grows long continues-as-new between two model calls.
+6. A run that begins while calls wait asks the store how their decisions stand. A `decide` update
+   has a vote counted; a timer has deadlines applied. When the last decision is taken, the store has
+   admitted the invocation that resumes the turn, and the run serves it next.
 
 It never holds a message, an argument or a result: the store has them, and every activity finds them
 by reference. It never reads a clock but Temporal's, does no I/O, and never completes while an
@@ -24,6 +28,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.decisions import UPDATE_DECIDE, CastVote, Standing
     from contracts.errors import ErrorType
     from contracts.turn import (
         SIGNAL_CANCEL,
@@ -38,7 +43,14 @@ with workflow.unsafe.imports_passed_through():
     )
     from everloop.types import StopReason
     from workflows import calls
+    from workflows.shown import show
     from workflows.turn import TurnContinues, begin_turn, continue_turn
+
+#: The least time between two looks at a deadline: the store's clock may be a little behind ours.
+LEAST_WAIT_S = 1.0
+
+#: Guards what runs of 0.1.0's first histories did not do when they began to wait.
+DECISIONS = "decisions"
 
 #: Invocations that may wait in one session. Each is one update of at most 2,000 in a run.
 MAX_QUEUED = 100
@@ -54,6 +66,7 @@ class HarnessSession:
         self._state = state
         self._queue: deque[TurnRequest] = deque(state.queue)
         self._waiting = state.waiting
+        self._due_s: float | None = None
         self._running = state.progress.invocation_id if state.progress else None
         self._cancelled: set[str] = set()
         if state.progress and state.cancelled:
@@ -68,6 +81,8 @@ class HarnessSession:
         """
         if state.progress:
             await self._serve(state.progress)
+        elif state.waiting and workflow.patched(DECISIONS):
+            self._stand(await calls.standing())
         while True:
             if self._queue:
                 request = self._queue.popleft()
@@ -127,10 +142,31 @@ class HarnessSession:
         )
         await calls.close_turn(CloseTurn(asked.invocation_id, StopReason.INTERRUPTED))
 
+    @workflow.update(name=UPDATE_DECIDE)
+    async def decide(self, vote: CastVote) -> None:
+        """Have a vote counted; what came of it is in the store.
+
+        Args:
+            vote: names it.
+        """
+        self._stand(await calls.count_vote(vote))
+
+    def _stand(self, standing: Standing) -> None:
+        """Take note of how the decisions stand, and of a turn that they resume."""
+        self._waiting = standing.waiting
+        self._due_s = standing.due_s
+        resume = standing.resume
+        known = [self._running, *(waiting.invocation_id for waiting in self._queue)]
+        if resume and resume.invocation_id not in known:
+            self._queue.appendleft(resume)
+        if self._running is None and not self._queue:
+            show(standing.shown if standing.waiting else None)
+
     async def _serve(self, work: TurnRequest | TurnProgress) -> None:
         def cancelled() -> bool:
             return work.invocation_id in self._cancelled
 
+        show(None)
         try:
             if isinstance(work, TurnProgress):
                 self._waiting = await continue_turn(work, cancelled)
@@ -139,23 +175,35 @@ class HarnessSession:
         except TurnContinues as longer:
             await self._renew(longer.progress)
         self._running = None
+        await self._handled()
+        if not self._waiting:
+            self._due_s = None
         if self._waiting and not self._queue:
             await self._renew(None)
 
     async def _quiet(self) -> bool:
         """Wait for work; True when none came in time."""
-        stay_s = self._state.park_s if self._waiting else self._state.grace_s
+        stay_s: float = self._state.park_s if self._waiting else self._state.grace_s
+        if self._due_s is not None:
+            stay_s = max(self._due_s - workflow.time(), LEAST_WAIT_S)
         try:
             await workflow.wait_condition(
                 lambda: bool(self._queue), timeout=timedelta(seconds=stay_s)
             )
         except TimeoutError:
+            if self._due_s is not None:
+                self._stand(await calls.expire_decisions())
+                return False
             return not self._queue and workflow.all_handlers_finished()
         return False
 
+    async def _handled(self) -> None:
+        """Let votes and cancellations be carried out, because a run must not end under them."""
+        while not workflow.all_handlers_finished():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+
     async def _renew(self, progress: TurnProgress | None) -> NoReturn:
-        # A cancellation that is being carried out would be lost with this run.
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._handled()
         workflow.continue_as_new(
             SessionState(
                 grace_s=self._state.grace_s,

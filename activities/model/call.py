@@ -32,6 +32,7 @@ from activities.model.summary import make_room, shown_with_summary
 from activities.model.translate import Json, messages_for, tools_for
 from activities.model.window import shown
 from activities.model.writer import DeltaWriter
+from activities.tools.approval import look
 from activities.tools.catalog import ToolCatalog
 from activities.tracing import ChatSpan, Traces
 from contracts.errors import ErrorType, ModelFailed, ModelFault, ServiceError, StaleAttempt
@@ -259,7 +260,7 @@ class ModelCalls:
     ) -> ModelReply:
         offered = self._catalog.offered(run)
         calls = [
-            await self._new_call(step.session, use, offered, settled.failures.get(use.id))
+            await self._new_call(step.session, run, use, offered, settled.failures.get(use.id))
             for use in settled.message.tool_uses
         ]
         settled, summaries = await self._with_summaries(step, run, settled)
@@ -281,7 +282,7 @@ class ModelCalls:
             stop_reason=settled.stop_reason,
             output_tokens=settled.usage.output_tokens,
             calls=tuple(
-                CallRef(call.block.id, call.queue, call.timeout_s)
+                CallRef(call.block.id, None if call.gate else call.queue, call.timeout_s)
                 for call in calls
                 if call.failure is None and call.outcome is None
             ),
@@ -305,7 +306,12 @@ class ModelCalls:
         return replace(settled, usage=usage, cost_pico_usd=cost), counted
 
     async def _new_call(
-        self, session: str, use: ToolUseBlock, offered: Sequence[ToolSpec], failure: str | None
+        self,
+        session: str,
+        run: RunConfig,
+        use: ToolUseBlock,
+        offered: Sequence[ToolSpec],
+        failure: str | None,
     ) -> NewCall:
         failure = failure or refusal(use, offered)
         spec = next((spec for spec in offered if spec.name == use.name), None)
@@ -314,11 +320,14 @@ class ModelCalls:
             return NewCall(block=use, kind=kind, queue=None, timeout_s=0, failure=failure)
         if spec.kind is ToolKind.OUTPUT:
             return NewCall(block=use, kind=spec.kind, queue=None, timeout_s=0, outcome=TAKEN)
+        passes = look(run.config.extensions.approvals, spec, use.input)
         return NewCall(
             block=use,
             kind=spec.kind,
             queue=await self._catalog.queue_for(session, spec),
             timeout_s=self._catalog.timeout_for(spec, use.input),
+            failure=passes.failure,
+            gate=passes.gate,
         )
 
 
@@ -338,7 +347,7 @@ def _reply_again(run: RunConfig, settled: StepRecord) -> ModelReply:
         stop_reason=settled.stop_reason,
         output_tokens=settled.usage.output_tokens,
         calls=tuple(
-            CallRef(call.id, call.queue, call.timeout_s)
+            CallRef(call.id, call.runner, call.timeout_s)
             for call in settled.calls
             if call.state in (CallState.REQUESTED, CallState.WAITING)
         ),

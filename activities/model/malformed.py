@@ -7,9 +7,9 @@ again right after has lost the thread, and every further round would cost money 
 from collections.abc import Sequence
 
 from activities.model.assemble import Settled, arguments_of
-from activities.model.checks import faults_of
 from contracts.messages import Message, StopReason, TextBlock, ToolUseBlock
 from contracts.tools import ToolSpec
+from store.schema_faults import schema_faults
 
 
 def is_garbled(use: ToolUseBlock, offered: Sequence[ToolSpec]) -> bool:
@@ -24,7 +24,7 @@ def is_garbled(use: ToolUseBlock, offered: Sequence[ToolSpec]) -> bool:
     except ValueError:
         return True
     spec = next((spec for spec in offered if spec.name == use.name), None)
-    return spec is not None and not arguments and bool(faults_of(spec.schema, {}))
+    return spec is not None and not arguments and bool(schema_faults(spec.schema, {}))
 
 
 def ends_turn(

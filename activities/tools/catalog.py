@@ -51,10 +51,15 @@ class ToolCatalog:
         """Seconds that a call may take, by the tool's own rules."""
         if spec.name != SHELL.name:
             return FILE_TIMEOUT_S
-        asked = arguments.get("timeout")
-        if not isinstance(asked, int) or isinstance(asked, bool):
-            return SHELL_TIMEOUT_S
-        return min(max(asked, 1), MAX_SHELL_TIMEOUT_S)
+        return shell_seconds(arguments)
+
+
+def shell_seconds(arguments: dict[str, Any]) -> int:
+    """Seconds that a command may take."""
+    asked = arguments.get("timeout")
+    if not isinstance(asked, int) or isinstance(asked, bool):
+        return SHELL_TIMEOUT_S
+    return min(max(asked, 1), MAX_SHELL_TIMEOUT_S)
 
 
 def _output(spec: OutputSpec) -> ToolSpec:

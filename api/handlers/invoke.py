@@ -1,7 +1,8 @@
 """InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from api.authorizing import (
     Target,
@@ -54,7 +55,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     call = replace(call, params=with_user(call.caller, call.params))
     invocation = await _admit(context, call, read_invocation_id(call.headers))
     if invocation.state is InvocationState.NEW:
-        await _bring(context, invocation, enqueue)
+        await _bring(context, invocation, enqueue, _answered(call.params["messages"]))
     follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
     headers = stream_headers(invocation, call.params["runtimeSessionId"])
@@ -131,7 +132,9 @@ async def _configure(context: Context, call: Call, target: Target, session: str)
     return await context.store.configs.put(config)
 
 
-async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
+async def _bring(
+    context: Context, invocation: InvocationRecord, enqueue: bool, answered: Sequence[str]
+) -> None:
     waiting = bool(await context.store.calls.pending(invocation.session))
     request = TurnRequest(invocation.invocation_id, enqueue)
     try:
@@ -140,7 +143,31 @@ async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) 
         # An update that was sent twice may be refused although its first sending was taken.
         now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)
         if now is None or now.state is InvocationState.NEW:
+            await _check_too_late(context, invocation.session, answered)
             raise
+
+
+async def _check_too_late(context: Context, session: str, answered: Sequence[str]) -> None:
+    """A busy session may be busy with the turn that a decision resumed: then say so.
+
+    Raises:
+        ServiceError: ValidationException naming an answered call and how it was decided before.
+    """
+    for tool_use_id, how in (await context.store.decisions.told(session, answered)).items():
+        raise invalid(
+            "messages.content.toolResult.toolUseId",
+            f"{tool_use_id} does not wait for a result: it {how}",
+        )
+
+
+def _answered(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The calls whose results the newest message brings."""
+    return [
+        block["toolResult"]["toolUseId"]
+        for message in messages[-1:]
+        for block in message["content"]
+        if "toolResult" in block
+    ]
 
 
 def _enqueue(headers: Mapping[str, str]) -> bool:

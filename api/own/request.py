@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.body import load
 from api.context import Context
+from contracts.decisions import NOBODY, Principal
 from contracts.errors import invalid
 from contracts.faults import Faults
 
@@ -25,6 +26,7 @@ class OwnRequest:
         headers: header values by lower-case name.
         body: the whole body, which the signature fits.
         scheme: `http` or `https`.
+        principal: who sends it.
     """
 
     labels: Mapping[str, str]
@@ -32,6 +34,7 @@ class OwnRequest:
     headers: Mapping[str, str]
     body: bytes = b""
     scheme: str = "http"
+    principal: Principal = NOBODY
 
     def read(self, kind: type[_Value]) -> _Value:
         """The body as a value.

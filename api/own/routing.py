@@ -10,7 +10,9 @@ from starlette.responses import Response
 from api.context import Context
 from api.errors import unknown_operation
 from api.own import (
+    approvals,
     cancel,
+    decisions,
     deletion,
     events,
     extensions,
@@ -21,6 +23,7 @@ from api.own import (
 )
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
+from contracts.decisions import Principal
 
 PREFIX = "/everloop/v1/"
 
@@ -91,6 +94,12 @@ _ROUTES = (
     OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
     OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),
     OwnRoute("InvocationStream", "GET", f"{_INVOCATION}/stream", events.invocation_stream),
+    OwnRoute(
+        "DryRunApprovals", "POST", "harnesses/{harnessId}/approvals/dry-run", approvals.dry_run
+    ),
+    OwnRoute("ListDecisions", "GET", "decisions", decisions.list_decisions),
+    OwnRoute("GetDecision", "GET", "decisions/{decisionId}", decisions.get_decision),
+    OwnRoute("CastVote", "POST", "decisions/{decisionId}/votes", decisions.cast_vote),
 )
 
 
@@ -99,8 +108,10 @@ def is_own(raw_path: str) -> bool:
     return raw_path.startswith(PREFIX)
 
 
-async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Response]:
-    """Answer a request to one of our own paths.
+async def answer_own(
+    context: Context, wire: WireRequest, principal: Principal
+) -> tuple[str, Response]:
+    """Answer a request to one of our own paths, which `principal` sends.
 
     Returns:
         The route's name for the log, and the answer.
@@ -112,7 +123,14 @@ async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Response
     for route in _ROUTES:
         labels = _labels(route.path.split("/"), segments)
         if labels is not None and route.method == wire.method:
-            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body, wire.scheme)
+            request = OwnRequest(
+                labels,
+                dict(wire.query),
+                wire.headers,
+                wire.body,
+                scheme=wire.scheme,
+                principal=principal,
+            )
             result = await route.handler(context, request)
             if isinstance(result, Response):
                 return route.name, result

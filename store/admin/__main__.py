@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from contracts.approvals import NAME
 from contracts.errors import EverloopError
 from contracts.settings import Settings
+from contracts.vault import AccessKeyRecord
 from store import KmsRing, Ring, Store, migrate, ring_of
 from store.vault_keyring import KeyRing
 
@@ -34,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--label", default="")
     create.add_argument("--account", help="Twelve digits; EVERLOOP_ACCOUNT when left out.")
     create.add_argument("--expires-in-days", type=int)
+    create.add_argument("--user", help="Whom the key stands for where people decide.")
+    create.add_argument("--role", action="append", default=[], help="A role that comes with it.")
     verbs.add_parser("list", help="List the keys, without secrets.")
     delete = verbs.add_parser("delete", help="Delete a key.")
     delete.add_argument("access_key_id")
@@ -74,7 +78,14 @@ async def _create(store: Store, settings: Settings, arguments: argparse.Namespac
     if days is not None and not 1 <= days <= MAX_DAYS:
         raise ValueError(f"a key expires in 1 to {MAX_DAYS} days, not {days}")
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    made = await store.access_keys.create(account, arguments.label, expires_at=expires_at)
+    user: str | None = arguments.user
+    roles = tuple(dict.fromkeys(arguments.role))
+    for name in (*roles, *([] if user is None else [user])):
+        if not NAME.fullmatch(name):
+            raise ValueError(f"a user or role must match {NAME.pattern}, not {name!r}")
+    made = await store.access_keys.create(
+        account, arguments.label, expires_at=expires_at, user=user, roles=roles
+    )
     print(f"export AWS_ACCESS_KEY_ID={made.record.access_key_id}")
     print(f"export AWS_SECRET_ACCESS_KEY={made.secret}")
     print("The secret is not shown again.", file=sys.stderr)
@@ -84,7 +95,15 @@ async def _list(store: Store) -> None:
     for key in await store.access_keys.list():
         until = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
         label = "".join(char for char in key.label if char.isprintable())
-        print(f"{key.access_key_id}  {key.account}  {key.created_at:%Y-%m-%d}  {until}  {label}")
+        line = f"{key.access_key_id}  {key.account}  {key.created_at:%Y-%m-%d}  {until}  {label}"
+        print(f"{line}{_stands_for(key)}")
+
+
+def _stands_for(key: AccessKeyRecord) -> str:
+    if key.user is None and not key.roles:
+        return ""
+    roles = f" ({', '.join(key.roles)})" if key.roles else ""
+    return f"  as {key.user or key.access_key_id}{roles}"
 
 
 async def _rotate(store: Store, ring: Ring, *, rewrap_only: bool) -> None:

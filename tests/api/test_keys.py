@@ -1,22 +1,31 @@
 """Signed requests against a real API process: who is let in, and what the others are told."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
 
+from contracts.approvals import Deciders, Terms
+from contracts.decisions import Gate
 from contracts.settings import Settings
 from store import RingSource, Store
 from tests.api.conftest import ACCOUNT, ROLE, ApiProcess, client, provisioned_api, start_api
 from tests.api.raw import call
 from tests.provisioned import settling
+from tests.store.play import Play, sandbox
 
 Key = tuple[str, str]
 CONTROL = "bedrock-agentcore-control"
@@ -271,3 +280,44 @@ def test_a_key_that_does_not_open_is_unknown_to_its_caller_and_named_to_the_oper
     assert "ERROR" in line and "the key ring has no key" in line
     assert "everloop keys create" in line
     assert key[1] not in out + err
+
+
+def own(api: ApiProcess, key: Key, path: str, headers: dict[str, str]) -> tuple[int, Any]:
+    """A signed GET of one of our own paths: status and JSON."""
+    request: Any = AWSRequest("GET", f"{api.url}/everloop/v1/{path}", headers=headers)
+    signer: Any = SigV4Auth(Credentials(*key), "bedrock-agentcore", "us-east-1")
+    signer.add_auth(request)
+    session: Any = URLLib3Session()
+    try:
+        answer = session.send(request.prepare())
+        return answer.status_code, json.loads(answer.content)
+    finally:
+        session.close()
+
+
+async def ask_ada(data_dir: Path) -> None:
+    """A call that waits for ada, or for somebody with the role finance."""
+    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    try:
+        play = await Play.begin(store)
+        deciders = Deciders(users=("ada",), roles=("finance",))
+        gate = Gate(terms=Terms(deciders=deciders))
+        await play.ask_person("i1", replace(sandbox("risky"), gate=gate))
+    finally:
+        await store.close()
+
+
+def test_a_key_decides_as_its_user_with_its_roles_and_as_nobody_else(
+    api: ApiProcess, key: Key, data_dir: Path
+) -> None:
+    asyncio.run(ask_ada(data_dir))
+    ada = make_key(data_dir, "--user", "ada")
+    clerk = make_key(data_dir, "--role", "finance", "--role", "ops")
+    for who, seen in ((ada, 1), (clerk, 1), (key, 0)):
+        status, told = own(api, who, "decisions?mine=true", {})
+        assert (status, len(told["decisions"])) == (200, seen)
+    for headers in ({"x-everloop-user": "ada"}, {"x-everloop-roles": "finance"}):
+        status, told = own(api, key, "decisions?mine=true", headers)
+        assert status == 403 and key[0] in told["message"]
+    assert "as ada" in everloop(data_dir, "keys", "list")
+    assert "(finance, ops)" in everloop(data_dir, "keys", "list")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.people import own
 from tests.e2e.stack import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,11 @@ def test_tools_and_models_that_the_pages_show_are_accepted(stack: Stack) -> None
     documents = [json.loads(text) for page in PAGES for text in blocks(page, "json")]
     tools = [shown for shown in documents if "type" in shown]
     models = [shown for shown in documents if any(key.endswith("ModelConfig") for key in shown)]
-    assert tools and models
+    extensions = [shown for shown in documents if "approvals" in shown]
+    assert tools and models and extensions
+    harness_id = stack.harness().split("/")[1]
+    for extension in extensions:
+        own(stack, "PUT", f"harnesses/{harness_id}/extensions", extension)
     for tool in tools:
         stack.harness(tools=[tool])
     for model in models:

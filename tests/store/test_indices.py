@@ -1,6 +1,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +9,17 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from contracts.approvals import Terms
+from contracts.decisions import Gate, NewVote, Principal, VerdictKind
 from contracts.ids import session_key
 from contracts.records import InvocationState
 from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
 from contracts.vault import ApiKeyProviderArn
 from store import Store
+from store.inbox import InboxFilter
 from store.paging import encode_token
 from tests.provisioned import settle
-from tests.store.play import ACCOUNT, CONFIG, HARNESS, Play, inline, says
+from tests.store.play import ACCOUNT, CONFIG, HARNESS, Play, inline, sandbox, says
 from tests.store.test_closing import SCRIPT
 
 Executed = dict[str, Any]
@@ -102,6 +106,7 @@ async def use_everything(store: Store) -> None:
     await store.transcript.window(play.session, upto_seq=9, limit=3)
     await store.transcript.last_user_text(play.session, upto_seq=9)
     await use_vault(store)
+    await use_decisions(store)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
     await store.summaries.newest(play.session, before_seq=9)
@@ -141,6 +146,32 @@ async def use_sessions(store: Store, session: str) -> None:
     await store.deletions.left_open()
     await store.deletions.forget_receipts(before=datetime.now(UTC))
     await store.environments.host_of(session)
+
+
+async def use_decisions(store: Store) -> None:
+    play = await Play.begin(store)
+    gate = Gate(terms=Terms(required=2, deadline_seconds=1000))
+    await play.ask_person("i1", replace(sandbox("gated"), gate=gate))
+    decisions = store.decisions
+    everything = InboxFilter(
+        who=Principal("ada", ("ops",)), role="ops", harness_id="x", before=datetime.now(UTC)
+    )
+    await decisions.list(ACCOUNT, everything, limit=1, after=None)
+    found, _ = await decisions.list(ACCOUNT, InboxFilter(), limit=100, after=None)
+    _, after = await decisions.list(ACCOUNT, InboxFilter(), limit=1, after=None)
+    await decisions.list(ACCOUNT, InboxFilter(), limit=1, after=after)
+    asked = next(each for each in found if each.session == play.session)
+    for number, arguments in enumerate(({"command": "x"}, None)):
+        asked = await decisions.get(ACCOUNT, asked.id)
+        vote = NewVote(f"v{number}", asked.digest, VerdictKind.APPROVE, arguments=arguments)
+        await decisions.cast(ACCOUNT, asked.id, vote, Principal(f"user{number}"))
+        await decisions.count(play.session, asked.id, vote.vote_id)
+    await decisions.told(play.session, ["gated"])
+    await decisions.expire(play.session)
+    resume = (await decisions.standing(play.session)).resume
+    assert resume is not None
+    await decisions.owed(late_s=0)
+    await play.store.turns.open(play.session, resume.invocation_id)
 
 
 async def use_vault(store: Store) -> None:

@@ -171,6 +171,14 @@ async def test_a_process_without_a_ring_reads_no_secret(store: Store, url: str) 
     await without.close()
 
 
+async def test_an_access_key_stands_for_a_user_with_roles(store: Store) -> None:
+    made = await store.access_keys.create(
+        ACCOUNT, "", expires_at=None, user="ada", roles=("finance", "ops")
+    )
+    found = await store.access_keys.find(made.record.access_key_id)
+    assert found and (found.record.user, found.record.roles) == ("ada", ("finance", "ops"))
+
+
 async def test_an_access_key_is_found_by_its_id_until_it_is_deleted(store: Store, url: str) -> None:
     made = await store.access_keys.create(ACCOUNT, "ci", expires_at=None)
     key_id = made.record.access_key_id

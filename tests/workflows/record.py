@@ -13,6 +13,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from tests.e2e.people import gated, resumed, vote, waiting
 from tests.e2e.stack import APPROVAL, Stack, answer, new_session, say, wait_until
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -40,6 +41,13 @@ def run_scenarios(stack: Stack) -> dict[str, str]:
     approval = session("approval")
     told = stack.invoke(asking, approval, say("Ask for approval to ship"))
     stack.invoke(asking, approval, answer((told.tool_uses[0]["toolUseId"], "yes")))
+
+    gated_harness = gated(stack, {"tools": ["shell"], "action": "ask", "deadlineSeconds": 600})
+    decided = session("decided")
+    stack.invoke(gated_harness, decided, say("Run the shell command `echo hi`"))
+    (decision,) = waiting(stack, decided)
+    vote(stack, decision, "approve", reason="stdout is harmless")
+    resumed(stack, gated_harness, decided, decision)
 
     queue = session("queued")
     first = stack.open(plain, queue, say("Run the shell command `sleep 1`"))

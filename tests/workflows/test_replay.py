@@ -26,6 +26,7 @@ def test_there_are_histories_of_every_kind_of_run() -> None:
         "max-iterations",
         "timeout",
         "approval",
+        "decided",
         "queued",
         "worker-killed",
     }

@@ -7,9 +7,11 @@ from typer.core import TyperGroup
 
 from everloop.cli import (
     apply,
+    approvals,
     attach,
     cancel,
     create,
+    decisions,
     dev,
     endpoint,
     env,
@@ -51,6 +53,7 @@ app = typer.Typer(
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
+    *(approvals, decisions),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

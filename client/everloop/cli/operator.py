@@ -53,6 +53,13 @@ def create(
         str | None, typer.Option(help="Whom it speaks for; EVERLOOP_ACCOUNT when left out.")
     ] = None,
     expires_in_days: Annotated[int | None, typer.Option(help="Never when left out.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Whom it stands for where people decide.", metavar="NAME")
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(help="A role that comes with it. Repeatable.", metavar="NAME"),
+    ] = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Make an access key."""
@@ -61,6 +68,9 @@ def create(
         words.append(f"--account={account}")
     if expires_in_days is not None:
         words.append(f"--expires-in-days={expires_in_days}")
+    if user is not None:
+        words.append(f"--user={user}")
+    words += [f"--role={name}" for name in role or ()]
     _run("keys", "create", *words, data_dir=data_dir)
 
 

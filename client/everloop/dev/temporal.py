@@ -13,6 +13,8 @@ from everloop.dev.ports import LOOPBACK
 
 #: The oldest `temporal` with update-with-start on and `--sqlite-pragma` as it is used here.
 OLDEST = (1, 5)
+#: What parked sessions show; `contracts.decisions` has the names.
+SEARCH_ATTRIBUTES = ("EverloopWaitingFor", "EverloopWaitingTools")
 #: Seconds that `temporal --version` may take, its first read from disk included.
 VERSION_S = 20.0
 _VERSION = re.compile(r"temporal version (\d+)\.(\d+)")
@@ -56,6 +58,11 @@ def dev_server(binary: str, data: DataDir, *, port: int, ui_port: int) -> tuple[
         *("--db-filename", str(data.temporal_db)),
         *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"),
         *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=2000"),
+        *(
+            word
+            for name in SEARCH_ATTRIBUTES
+            for word in ("--search-attribute", f"{name}=KeywordList")
+        ),
         *("--log-level", "warn"),
     )
 

@@ -1,0 +1,54 @@
+"""Whether arguments fit a tool's JSON schema, in words for whoever wrote them."""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+#: Whoever mends them can mend a few faults at a time; a long list drowns the first.
+MOST_FAULTS = 3
+#: Of each fault's text, which may quote the whole argument.
+FAULT_CHARACTERS = 300
+#: Schemas are few and repeat on every call of every step.
+KEPT_VALIDATORS = 256
+
+
+def schema_faults(schema: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+    """What of the arguments does not fit the schema; the first few faults.
+
+    A schema that is none, or that points elsewhere, is fitted by everything.
+    """
+    validator = _validator(json.dumps(schema, sort_keys=True))
+    if validator is None:
+        return []
+    found: list[str] = []
+    try:
+        for fault in validator.iter_errors(arguments):
+            where = ".".join(str(step) for step in fault.absolute_path)
+            told = fault.message[:FAULT_CHARACTERS]
+            found.append(f"{where}: {told}" if where else told)
+            if len(found) == MOST_FAULTS:
+                break
+    except Unresolvable:
+        # A schema that points elsewhere is not fetched; the tool sees the arguments as they are.
+        return []
+    return found
+
+
+@lru_cache(maxsize=KEPT_VALIDATORS)
+def _validator(schema_text: str) -> Validator | None:
+    schema: dict[str, Any] = json.loads(schema_text)
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError:
+        # The caller's own schema is not one; there is nothing to check against.
+        return None
+    # An empty registry: a remote reference must not make the worker fetch what a caller names.
+    return kind(schema, registry=Registry())
