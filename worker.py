@@ -1,7 +1,7 @@
 """The worker process: what runs workflows and activities, and on which task queues.
 
-`python -m worker` serves the main task queue: the session workflow, the store's transactions and
-the model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
+`python -m worker` serves the main task queue: the workflows, the store's transactions and the
+model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
 tools that run in environments it owns. Both take `EVERLOOP_*` variables and stop on SIGTERM.
 """
 
@@ -18,9 +18,14 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.provisioning import ProvisioningActivities
+from activities.retention import schedule_retention
+from activities.runs import HarnessHandler, RunActivities
+from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.tracing import Traces, open_exporter
@@ -30,7 +35,11 @@ from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
 from environments.engines import make_provider
 from environments.host import SandboxHost
-from store import RingSource, Store
+from store import Store, ring_of
+from workflows.deletion import DeleteActor, DeleteSession
+from workflows.provisioning import Provisioning
+from workflows.retention import Retention
+from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -56,23 +65,49 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     exporter = open_exporter(os.environ)
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
-    store = await Store.open(settings.database_url, RingSource.of(settings))
+    store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
     try:
         turns = TurnActivities(store, traces)
+        provisioning = ProvisioningActivities(store)
+        deletions = DeletionActivities(store, client, settings)
         catalog = ToolCatalog(store, settings.host_id)
         models = ModelCalls(store, settings, catalog, traces=traces)
+        runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession],
+            workflows=[
+                HarnessSession,
+                RunHarness,
+                Provisioning,
+                DeleteSession,
+                DeleteActor,
+                Retention,
+            ],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
                 models.call_model,
+                runs.admit_run,
+                runs.deliver_run,
+                runs.read_run,
+                runs.run_is_alive,
+                runs.stop_run,
+                provisioning.settle,
+                provisioning.find_sessions,
+                provisioning.end_session,
+                provisioning.finish_delete,
+                deletions.end_runs,
+                deletions.delete_rows,
+                deletions.delete_executions,
+                deletions.complete_deletion,
+                deletions.claim_sessions,
+                deletions.expire,
             ],
+            nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -80,8 +115,12 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            sweeping = asyncio.create_task(keep_sweeping(store, client))
+            await schedule_retention(client)
             _announce(settings, "worker")
             await stop.wait()
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
     finally:
         await warming
         await gateway.close()
@@ -111,10 +150,11 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     )
     try:
         async with host:
+            tools = SandboxTools(store, host, traces)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host, traces).run_tool],
+                activities=[tools.run_tool, tools.drop_environment],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),

@@ -7,7 +7,7 @@ from temporalio import activity
 
 from activities.context import session_key
 from activities.tracing import Traces
-from contracts.errors import AwsError, ErrorDetail, ErrorType
+from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
 from contracts.turn import (
@@ -59,7 +59,8 @@ class TurnActivities:
             if opening.state is InvocationState.REFUSED:
                 await self._traces.invocation_over(session_key(), request.invocation_id)
             waiting = await self._store.calls.pending(session_key())
-            return TurnOpened(runs=False, waiting=bool(waiting))
+            reply_to = await self._store.runs.listeners(session_key(), request.invocation_id)
+            return TurnOpened(runs=False, waiting=bool(waiting), reply_to=reply_to)
         if opening.waiting:
             await turns.close(
                 session_key(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
@@ -89,15 +90,25 @@ class TurnActivities:
         )
 
     @activity.defn(name=Activity.CLOSE_TURN)
-    async def close_turn(self, end: CloseTurn) -> None:
-        """Settle what is left of a turn and write its end into the log."""
+    async def close_turn(self, end: CloseTurn) -> tuple[str, ...]:
+        """Settle what is left of a turn and write its end into the log.
+
+        Returns:
+            The workflows that wait for the end of the turn.
+        """
         error = None
         if end.error is not None:
             error = await self._error(end.invocation_id, end.error)
-        await self._store.turns.close(
-            session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
-        )
+        try:
+            await self._store.turns.close(
+                session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
+            )
+        except ServiceError as missing:
+            # Deleted meanwhile, or never admitted: there is nothing that could be closed, ever.
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
         await self._traces.invocation_over(session_key(), end.invocation_id)
+        return await self._store.runs.listeners(session_key(), end.invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
         noted = await self._store.turns.failure_note(session_key(), invocation_id)

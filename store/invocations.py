@@ -7,12 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
+from contracts.errors import AwsError, ConfigGone, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
 from contracts.tracing import TraceContext
+from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
+from store.settling import calls_of
 from store.tables import invocation, message, run_config, session
 
 _USAGE = tuple(TokenUsage.model_fields)
@@ -46,6 +48,32 @@ _OVER = (
         ended_at=sa.bindparam("at", type_=invocation.c.ended_at.type),
     )
 )
+_RESUMES = sa.update(invocation).where(*_KEY).values(root=sa.bindparam("begun_by"))
+_LINE = (
+    sa.select(
+        invocation.c.invocation_id,
+        invocation.c.state,
+        invocation.c.stop_reason,
+        invocation.c.error,
+        invocation.c.ended_at,
+        invocation.c.reply_to,
+    )
+    .where(
+        invocation.c.session == sa.bindparam("session_"),
+        sa.or_(
+            invocation.c.invocation_id == sa.bindparam("root_"),
+            invocation.c.root == sa.bindparam("root_"),
+        ),
+    )
+    .order_by(invocation.c.ended_at, invocation.c.invocation_id)
+)
+_DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
+#: Locked, so that the deletion of the last session that used it waits.
+_CONFIG = (
+    sa.select(run_config.c.digest)
+    .where(run_config.c.digest == sa.bindparam("digest_"))
+    .with_for_update(read=True, key_share=True)
+)
 _NOTE = sa.update(invocation).where(*_KEY).values(failure_note=sa.bindparam("note"))
 
 
@@ -60,6 +88,8 @@ def admit(
     request_digest: str,
     config_digest: str,
     messages: Sequence[Message],
+    reply_to: str | None,
+    actor_id: str | None,
     trace: TraceContext | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
@@ -73,15 +103,23 @@ def admit(
             "harness_id": harness_id,
             "runtime_session_id": runtime_session_id,
             "created_at": now,
+            "active_at": now,
+            "actor_id": actor_id,
             "last_cursor": 0,
             "last_seq": 0,
             "settled_step": -1,
             "live_attempt": 0,
             "calls_seq": 0,
+            "deleting": False,
         },
     )
     locked = LockedSession.lock(connection, session_key)
-    insert_or_ignore(
+    if connection.execute(_DELETING, {"key_": session_key}).scalar_one():
+        # Nothing was done, so SDKs send it again, and it begins a new session once this is gone.
+        raise ServiceError(AwsError.THROTTLING, "The session is being deleted.")
+    if connection.execute(_CONFIG, {"digest_": config_digest}).first() is None:
+        raise ConfigGone(config_digest)
+    new = insert_or_ignore(
         connection,
         invocation,
         {
@@ -93,9 +131,13 @@ def admit(
             "messages": tuple(messages),
             "first_cursor": locked.last_cursor + 1,
             "created_at": now,
+            "reply_to": reply_to,
+            "actor_id": actor_id,
             "trace": trace,
         },
     )
+    if new:
+        refuse_going(connection, account, harness_id)
     row = find(connection, session_key, invocation_id)
     if row.request_digest != request_digest:
         raise invalid(
@@ -138,7 +180,13 @@ def find_with_config(connection: Connection, session_key: str, invocation_id: st
 
 
 def mark_open(locked: LockedSession, invocation_id: str) -> None:
-    """NEW becomes OPEN: its turn runs, and no other."""
+    """NEW becomes OPEN: its turn runs, and no other.
+
+    One that opens while calls of a message are unsettled goes on with the turn that asked for them.
+    """
+    if locked.calls_seq:
+        parked = calls_of(locked.connection, locked.key, locked.calls_seq)[0].invocation_id
+        _mark_resumed(locked, invocation_id, parked)
     locked.running = invocation_id
     locked.settled_step = -1
     locked.fence()
@@ -167,6 +215,29 @@ def mark_over(
             "at": datetime.now(UTC),
         },
     )
+
+
+def _mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
+    before = find(locked.connection, locked.key, parked)
+    locked.connection.execute(
+        _RESUMES,
+        {
+            "session_": locked.key,
+            "invocation_": invocation_id,
+            "begun_by": before.root or before.invocation_id,
+        },
+    )
+
+
+def line_of(connection: Connection, session_key: str, invocation_id: str) -> Sequence[Any]:
+    """The invocations that share a turn with one: who began it and who resumed it.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    row = find(connection, session_key, invocation_id)
+    root = row.root or row.invocation_id
+    return connection.execute(_LINE, {"session_": session_key, "root_": root}).all()
 
 
 def note_failure(connection: Connection, session_key: str, invocation_id: str, note: str) -> None:

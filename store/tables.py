@@ -17,6 +17,7 @@ from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
+from contracts.sessions import SessionDefaults
 from contracts.tracing import TraceContext
 from store.columns import Document, Utc, Words
 
@@ -43,6 +44,17 @@ harness = sa.Table(
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("updated_at", Utc, nullable=False),
     sa.Column("alive", sa.Boolean, nullable=False),
+    #: The version that DEFAULT serves; none before the first is ready.
+    sa.Column("live_version", sa.Integer),
+    sa.Column("failure_reason", Words),
+    #: The change that is under way.
+    sa.Column("operation_id", sa.String),
+)
+sa.Index(
+    "ix_harness_operation",
+    harness.c.operation_id,
+    sqlite_where=harness.c.operation_id.is_not(None),
+    postgresql_where=harness.c.operation_id.is_not(None),
 )
 sa.Index(
     "uq_harness_alive_name",
@@ -79,14 +91,27 @@ harness_endpoint = sa.Table(
     sa.Column("account", sa.String, primary_key=True),
     sa.Column("harness_id", sa.String, primary_key=True),
     sa.Column("name", sa.String, primary_key=True),
+    #: The version that it points at.
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("description", Words),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("updated_at", Utc, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    #: The version that it serves; none before the first is ready.
+    sa.Column("live_version", sa.Integer),
+    sa.Column("failure_reason", Words),
+    #: The change that is under way.
+    sa.Column("operation_id", sa.String),
     sa.ForeignKeyConstraint(
         ["account", "harness_id", "version"],
         ["harness_version.account", "harness_version.harness_id", "harness_version.version"],
     ),
+)
+sa.Index(
+    "ix_harness_endpoint_operation",
+    harness_endpoint.c.operation_id,
+    sqlite_where=harness_endpoint.c.operation_id.is_not(None),
+    postgresql_where=harness_endpoint.c.operation_id.is_not(None),
 )
 
 #: `clientToken`s that were used, and which harness they were used for.
@@ -148,8 +173,23 @@ session = sa.Table(
     sa.Column("held_text", Document(tuple[TextBlock, ...])),
     #: The sandbox host that owns the session's environment.
     sa.Column("host", sa.String),
+    #: On whose behalf its first invocation ran.
+    sa.Column("actor_id", sa.String),
+    #: When an invocation last came, opened or ended: what retention counts from.
+    sa.Column("active_at", Utc, nullable=False),
+    #: The session whose messages it began with; gone once that is deleted.
+    sa.Column("forked_from", sa.String, index=True),
+    #: How many they were.
+    sa.Column("forked_seq", sa.Integer),
+    #: Of the request that forked it.
+    sa.Column("fork_digest", sa.String),
+    sa.Column("defaults", Document(SessionDefaults)),
+    #: Whether it is being deleted, so that nothing may come in any more.
+    sa.Column("deleting", sa.Boolean, nullable=False),
 )
 sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
+sa.Index("ix_session_account", session.c.account, session.c.created_at, session.c.key)
+sa.Index("ix_session_active", session.c.account, session.c.active_at)
 
 invocation = sa.Table(
     "invocation",
@@ -168,9 +208,18 @@ invocation = sa.Table(
     sa.Column("failure_note", sa.String),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    #: The workflow that waits for its end, whoever resumes its turn.
+    sa.Column("reply_to", sa.String),
+    #: The invocation that began the turn which this one resumed; absent when it began its own.
+    sa.Column("root", sa.String),
+    #: On whose behalf it ran.
+    sa.Column("actor_id", sa.String),
     #: The span in which the caller invoked.
     sa.Column("trace", Document(TraceContext)),
 )
+sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
+sa.Index("ix_invocation_config", invocation.c.config_digest)
+sa.Index("ix_invocation_listing", invocation.c.session, invocation.c.created_at)
 
 #: The transcript. An assistant message that a step made also carries what the step cost.
 message = sa.Table(

@@ -39,6 +39,8 @@ class Turns:
         request_digest: str,
         config_digest: str,
         messages: Sequence[Message],
+        reply_to: str | None = None,
+        actor_id: str | None = None,
         trace: TraceContext | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
@@ -52,6 +54,8 @@ class Turns:
             request_digest: tells whether a repetition asks for the same.
             config_digest: from `Configs.put`.
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
+            reply_to: the workflow that is told of its end.
+            actor_id: on whose behalf it runs.
             trace: the span in which the caller invoked; that of the first admission counts.
 
         Returns:
@@ -59,7 +63,9 @@ class Turns:
 
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
-                the id was used for another request.
+                the id was used for another request; ResourceNotFoundException when the harness is
+                deleted meanwhile; ThrottlingException while the session is deleted.
+            ConfigGone: the configuration must be stored anew.
         """
         try:
             check_size("messages", [MESSAGES.encode(tuple(messages))], MAX_REQUEST_BYTES)
@@ -76,6 +82,8 @@ class Turns:
                 request_digest=request_digest,
                 config_digest=config_digest,
                 messages=messages,
+                reply_to=reply_to,
+                actor_id=actor_id,
                 trace=trace,
             )
         )

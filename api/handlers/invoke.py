@@ -1,29 +1,39 @@
 """InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
 
-import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
+from api.authorizing import (
+    Target,
+    authorizer_in,
+    authorizer_of,
+    check_method,
+    mismatch,
+    with_user,
+)
 from api.context import Call, Context, EventStream
 from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
+from api.invocation_id import read_invocation_id
 from api.messages import read_messages
-from api.own_arn import check_own
-from api.stream import Follower
-from contracts.errors import ServiceError, invalid
+from api.stream import Follower, stream_headers
+from api.usage_frames import wants_usage
+from contracts.errors import ConfigGone, ServiceError, invalid
 from contracts.harness import RunConfig
-from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.ids import HarnessArn, session_key
+from contracts.own_arn import check_own
+from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
+from contracts.sessions import SessionDefaults
 from contracts.tracing import TraceContext
 from contracts.turn import TurnRequest
+from store.references import find_served
 
-INVOCATION_HEADER = "x-everloop-invocation-id"
-#: AWS's SDKs send the same one with each of their own retries of a call.
-SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
-SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 DEFAULT_ACTOR = "default"
+#: A configuration goes with the last session that used it; twice in a row is chance enough.
+CONFIG_TRIES = 3
 
 #: A retry carries other ones, and they do not change what is asked.
 _TRACE_MEMBERS = ("traceParent", "traceState", "traceId", "baggage")
@@ -40,17 +50,14 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
             (ThrottlingException), or Temporal cannot be reached.
     """
     enqueue = _enqueue(call.headers)
-    invocation_id = _invocation_id(call.headers)
-    invocation = await _admit(context, call, invocation_id)
+    with_usage = wants_usage(call.headers)
+    call = replace(call, params=with_user(call.caller, call.params))
+    invocation = await _admit(context, call, read_invocation_id(call.headers))
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue)
-    follower = Follower(context.store, context.sessions, invocation)
+    follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
-    headers = {
-        INVOCATION_HEADER: invocation_id,
-        SESSION_HEADER: call.params["runtimeSessionId"],
-        "Cache-Control": "no-cache",
-    }
+    headers = stream_headers(invocation, call.params["runtimeSessionId"])
     return EventStream(headers, follower.frames())
 
 
@@ -59,43 +66,69 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
     check_own(arn, context.settings)
     runtime_session_id = call.params["runtimeSessionId"]
     session = session_key(arn.account, arn.harness_id, runtime_session_id)
+    qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
+    target = Target(arn, qualifier, runtime_session_id, invocation_id)
     # A repeated call keeps what its first sending found, though the harness may be gone since.
     known = await context.store.turns.invocation(session, invocation_id)
-    config_digest = known.config_digest if known else await _configure(context, call, arn)
+    authorizer = await authorizer_of(context.store, context.settings, target)
+    check_method(call.caller, target, authorizer)
+    for _ in range(CONFIG_TRIES - 1):
+        try:
+            return await _admit_with(context, call, target, session, known)
+        except ConfigGone:
+            continue
+    return await _admit_with(context, call, target, session, known)
+
+
+async def _admit_with(
+    context: Context, call: Call, target: Target, session: str, known: InvocationRecord | None
+) -> InvocationRecord:
+    config_digest = (
+        known.config_digest if known else await _configure(context, call, target, session)
+    )
     return await context.store.turns.admit(
         session=session,
-        account=arn.account,
-        harness_id=arn.harness_id,
-        runtime_session_id=runtime_session_id,
-        invocation_id=invocation_id,
+        account=target.arn.account,
+        harness_id=target.arn.harness_id,
+        runtime_session_id=target.runtime_session_id,
+        invocation_id=target.invocation_id,
         request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
         config_digest=config_digest,
         messages=read_messages(call.params["messages"]),
+        actor_id=_actor_id(call),
         trace=TraceContext.read(call.params.get("traceParent"), call.params.get("traceState")),
     )
 
 
-async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
+def _actor_id(call: Call) -> str:
+    return call.params.get("actorId") or call.params.get("runtimeUserId") or DEFAULT_ACTOR
+
+
+async def _configure(context: Context, call: Call, target: Target, session: str) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
-    params = call.params
+    defaults = await context.store.forks.defaults(session) or SessionDefaults()
+    qualifier = call.params.get("qualifier") or defaults.qualifier or DEFAULT_ENDPOINT
+    arn = target.arn
+    harness = await find_served(context.store, arn.account, arn.harness_id, qualifier)
+    authorizer = authorizer_in(harness.config)
+    check_method(call.caller, target, authorizer)
+    if qualifier != target.qualifier and authorizer != await authorizer_of(
+        context.store, context.settings, target
+    ):
+        # A forked session runs another version than the one that judged the caller.
+        raise mismatch()
+    overrides = read_overrides(call.params)
+    if overrides.model is None and defaults.model is not None:
+        overrides = overrides.model_copy(update={"model": defaults.model})
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
         harness_version=harness.version,
-        actor_id=params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR,
+        actor_id=_actor_id(call),
         config=harness.config,
-        overrides=read_overrides(params),
+        overrides=overrides,
     )
     return await context.store.configs.put(config)
-
-
-async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
-    version = None
-    if qualifier != DEFAULT_ENDPOINT:
-        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
-        version = endpoint.target_version
-    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
 
 
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
@@ -108,16 +141,6 @@ async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) 
         now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)
         if now is None or now.state is InvocationState.NEW:
             raise
-
-
-def _invocation_id(headers: Mapping[str, str]) -> str:
-    given = headers.get(INVOCATION_HEADER)
-    if given is not None:
-        if not INVOCATION_ID.fullmatch(given):
-            raise invalid(INVOCATION_HEADER, f"must match {INVOCATION_ID.pattern}")
-        return given
-    sdk = headers.get(SDK_INVOCATION_HEADER, "")
-    return sdk if INVOCATION_ID.fullmatch(sdk) else str(uuid.uuid4())
 
 
 def _enqueue(headers: Mapping[str, str]) -> bool:

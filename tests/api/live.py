@@ -13,15 +13,18 @@ import uvicorn
 from api.app import create_app
 from api.context import Context
 from api.gate import make_gate
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.errors import ErrorDetail, ServiceError
 from contracts.events import BlockDelta
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus
+from contracts.provisioning import Operation
 from contracts.records import NewCall, Opening
 from contracts.settings import Settings
 from contracts.turn import TurnAccepted, TurnRequest
 from store import RingSource, Store
 from tests.api.conftest import ACCOUNT, client
+from tests.provisioned import settle
 
 USAGE = TokenUsage(input_tokens=3, output_tokens=2)
 
@@ -89,6 +92,8 @@ class PlayedSessions(Sessions):
         self.running = True
         self.brought: list[tuple[TurnRequest, bool]] = []
         self.tasks: list[asyncio.Task[None]] = []
+        self.cancelled: list[str] = []
+        self.on_cancel: Callable[[Turn], Awaitable[None]] | None = None
 
     async def invoke(self, session: str, request: TurnRequest, *, waiting: bool) -> TurnAccepted:
         self.brought.append((request, waiting))
@@ -99,8 +104,26 @@ class PlayedSessions(Sessions):
             self.tasks.append(asyncio.create_task(_run(self.play, turn)))
         return TurnAccepted(request.invocation_id)
 
+    async def cancel(self, session: str, invocation_id: str) -> bool:
+        self.cancelled.append(invocation_id)
+        if self.running and self.on_cancel is not None:
+            await self.on_cancel(Turn(self._store, session, invocation_id))
+        return self.running
+
     async def runs(self, session: str) -> bool:
         return self.running
+
+
+class PlayedProvisioner(Provisioner):
+    """Stands for Temporal: a change has settled before it is answered, unless it is held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.held = False
+
+    async def start(self, operation: Operation | None) -> None:
+        if not self.held:
+            await settle(self._store, operation)
 
 
 async def _run(play: Callable[[Turn], Awaitable[None]], turn: Turn) -> None:
@@ -114,6 +137,7 @@ class Live:
     port: int
     store: Store
     sessions: PlayedSessions
+    provisioner: PlayedProvisioner
     data: Any
     control: Any
 
@@ -147,10 +171,12 @@ async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     ring = RingSource.of(settings)
     store = await Store.open(settings.database_url, ring)
     sessions = PlayedSessions(store)
+    provisioner = PlayedProvisioner(store)
 
     @asynccontextmanager
     async def context() -> AsyncGenerator[Context]:
-        yield Context(settings, store, sessions, ring, make_gate(store, settings))
+        gate = make_gate(store, settings)
+        yield Context(settings, store, sessions, provisioner, ring, gate)
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
@@ -160,7 +186,7 @@ async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     url = f"http://127.0.0.1:{port}"
     clients = [client(name, url) for name in ("bedrock-agentcore", "bedrock-agentcore-control")]
     try:
-        yield Live(port, store, sessions, *clients)
+        yield Live(port, store, sessions, provisioner, *clients)
     finally:
         for each in clients:
             each.close()
