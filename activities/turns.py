@@ -107,7 +107,8 @@ class TurnActivities:
             # Deleted meanwhile, or never admitted: there is nothing that could be closed, ever.
             if missing.detail.error is not AwsError.NOT_FOUND:
                 raise
-        await self._traces.invocation_over(session_key(), end.invocation_id)
+        else:
+            await self._traces.invocation_over(session_key(), end.invocation_id)
         return await self._store.runs.listeners(session_key(), end.invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
