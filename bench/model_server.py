@@ -38,7 +38,7 @@ class ModelServer(ThreadedServer):
         messages: list[dict[str, Any]] = body["messages"]
         asked = next(m for m in reversed(messages) if m["role"] == "user")
         verb, _, number = _text(asked["content"]).partition(" ")
-        made = 0 if asked is messages[-1] else _made(messages)
+        made = _made(messages) if verb in ("work", "ask") and asked is not messages[-1] else 0
         if verb == "work" and made < int(number):
             chunks = self._call(made, "shell", {"command": f"true {made + 1}"})
         elif verb == "ask" and made == 0:
