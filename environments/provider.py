@@ -7,7 +7,8 @@ provider, and is spoken of through `channel.AgentChannel`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
 from environments.channel import AgentChannel
@@ -78,4 +79,16 @@ class EnvironmentProvider(Protocol):
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every environment of this owner that is not among `known`; returns how many."""
+        ...
+
+
+@runtime_checkable
+class LocalVolumes(Protocol):
+    """A provider whose sessions' files are in directories of this machine."""
+
+    def volume(self, session: str) -> tuple[Path, int]:
+        """The directory of a session's files, made when there is none, and the user that owns it.
+
+        What is in it was put there by commands: links may lead anywhere.
+        """
         ...

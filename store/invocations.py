@@ -11,8 +11,8 @@ from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invali
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
 from store.inserts import insert_or_ignore
-from store.session import LockedSession
-from store.tables import invocation, message, run_config, session
+from store.session import LockedSession, begin_session
+from store.tables import invocation, message, run_config
 
 _USAGE = tuple(TokenUsage.model_fields)
 
@@ -62,21 +62,12 @@ def admit(
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
-    insert_or_ignore(
+    begin_session(
         connection,
-        session,
-        {
-            "key": session_key,
-            "account": account,
-            "harness_id": harness_id,
-            "runtime_session_id": runtime_session_id,
-            "created_at": now,
-            "last_cursor": 0,
-            "last_seq": 0,
-            "settled_step": -1,
-            "live_attempt": 0,
-            "calls_seq": 0,
-        },
+        session_key,
+        account=account,
+        harness_id=harness_id,
+        runtime_session_id=runtime_session_id,
     )
     locked = LockedSession.lock(connection, session_key)
     insert_or_ignore(

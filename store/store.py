@@ -2,11 +2,13 @@
 
 from store.access_keys import AccessKeys
 from store.calls import Calls
+from store.commands import Commands
 from store.configs import Configs
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
 from store.harnesses import Harnesses
+from store.hosts import Hosts
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
@@ -34,6 +36,8 @@ class Store:
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
+        commands: commands beside turns.
+        hosts: the ways to sandbox hosts, and stops of sessions.
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
         rotation: brings secrets under the newest master key.
@@ -53,6 +57,8 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.commands = Commands(database)
+        self.hosts = Hosts(database)
         envelopes = Envelopes(wrapper)
         self.api_keys = ApiKeyProviders(database, envelopes)
         self.access_keys = AccessKeys(database, envelopes)
