@@ -95,9 +95,10 @@ class Front:
 
         # 2. What is not AWS's has a place of its own.
         if is_own(wire.raw_path):
-            check_body(await _read_body(request))
-            progress.name, answer = await answer_own(self.context, wire)
-            return _to_response(answer)
+            body = await _read_body(request)
+            check_body(body)
+            progress.name, response = await answer_own(self.context, replace(wire, body=body))
+            return response
 
         # 3. The operation, by method and raw path.
         route = self._model.route(wire.method, wire.raw_path, wire.query)

@@ -63,7 +63,9 @@ def show_harness(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
 
 def _own_names(config: HarnessConfig) -> dict[str, Any]:
     """The members that `HarnessConfig` names and shapes as AWS does."""
-    return config.model_dump(mode="json", by_alias=True, exclude={"environment"}, exclude_none=True)
+    return config.model_dump(
+        mode="json", by_alias=True, exclude={"environment", "extensions"}, exclude_none=True
+    )
 
 
 def _runtime(record: HarnessRecord, settings: Settings) -> dict[str, Any]:

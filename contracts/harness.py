@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from contracts.base import WireValue
+from contracts.extensions import HarnessExtensions
 
 #: AWS's default model when a harness names none (GetHarness shows it).
 DEFAULT_MODEL_ID = "global.anthropic.claude-sonnet-4-6"
@@ -194,6 +195,7 @@ class HarnessConfig(WireValue):
     max_iterations: int = DEFAULT_MAX_ITERATIONS
     max_tokens: int | None = None
     timeout_seconds: int = DEFAULT_TIMEOUT_S
+    extensions: HarnessExtensions = HarnessExtensions()
 
 
 class Overrides(WireValue):

@@ -1,14 +1,16 @@
 """Harnesses and their versions on the control plane: create, get, list, update, delete."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from api.context import Call, Context
 from api.digest import request_digest
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
+from api.own.extensions import read_extensions
 from api.tags import check_tags
+from contracts.extensions import HarnessExtensions
+from contracts.harness import HarnessConfig
 
 #: AWS documents no default for `maxResults`; its greatest value is 100.
 DEFAULT_PAGE = 50
@@ -18,12 +20,13 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`CreateHarness`: version 1, READY at once."""
     tags = call.params.get("tags", {})
     check_tags(tags)
+    extensions = read_extensions(call.headers)
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        read_config(call.params),
+        _extended(read_config(call.params), extensions),
         client_token=call.params.get("clientToken"),
-        params_digest=request_digest(call.params, without=("clientToken",)),
+        params_digest=_digest(call.params, extensions),
         tags=tags,
     )
     return {"harness": show_harness(record, context.settings)}
@@ -66,12 +69,17 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
+    extensions = read_extensions(call.headers)
+
+    def change(config: HarnessConfig) -> HarnessConfig:
+        return _extended(read_update(config, call.params), extensions)
+
     record = await context.store.harnesses.update(
         context.settings.account,
         call.params["harnessId"],
-        partial(read_update, params=call.params),
+        change,
         client_token=call.params.get("clientToken"),
-        params_digest=request_digest(call.params, without=("clientToken",)),
+        params_digest=_digest(call.params, extensions),
     )
     return {"harness": show_harness(record, context.settings)}
 
@@ -88,3 +96,14 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
         params_digest=request_digest(call.params, without=("clientToken",)),
     )
     return {"harness": show_harness(record, context.settings)}
+
+
+def _extended(config: HarnessConfig, extensions: HarnessExtensions | None) -> HarnessConfig:
+    return config if extensions is None else config.model_copy(update={"extensions": extensions})
+
+
+def _digest(params: Mapping[str, Any], extensions: HarnessExtensions | None) -> str:
+    asked = dict(params)
+    if extensions is not None:
+        asked["extensions"] = extensions.model_dump(mode="json")
+    return request_digest(asked, without=("clientToken",))

@@ -1,21 +1,19 @@
 """From a path under `/everloop/v1/` to its handler, and the handler's result as JSON."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import unquote
+
+from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import usage
+from api.own import extensions, usage
+from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
-from api.serialise import Answer
 
 PREFIX = "/everloop/v1/"
-
-OwnHandler = Callable[[Context, Mapping[str, str], Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class OwnRoute:
         name: what the access log calls it.
         method: the HTTP method.
         path: the path after the prefix; `{name}` stands for one segment.
-        handler: given the segments by name and the query, makes the answer's JSON.
+        handler: makes the answer.
     """
 
     name: str
@@ -49,6 +47,18 @@ _ROUTES = (
         "harnesses/{harnessId}/sessions/{runtimeSessionId}/invocations/{invocationId}/usage",
         usage.invocation_usage,
     ),
+    OwnRoute(
+        "GetHarnessExtensions",
+        "GET",
+        "harnesses/{harnessId}/extensions",
+        extensions.get_extensions,
+    ),
+    OwnRoute(
+        "PutHarnessExtensions",
+        "PUT",
+        "harnesses/{harnessId}/extensions",
+        extensions.put_extensions,
+    ),
 )
 
 
@@ -57,7 +67,7 @@ def is_own(raw_path: str) -> bool:
     return raw_path.startswith(PREFIX)
 
 
-async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Answer]:
+async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Response]:
     """Answer a request to one of our own paths.
 
     Returns:
@@ -70,10 +80,14 @@ async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Answer]:
     for route in _ROUTES:
         labels = _labels(route.path.split("/"), segments)
         if labels is not None and route.method == wire.method:
-            result = await route.handler(context, labels, dict(wire.query))
+            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body)
+            result = await route.handler(context, request)
+            if isinstance(result, Response):
+                return route.name, result
             body = json.dumps(result, default=_plain).encode()
-            return route.name, Answer(200, {"Content-Type": "application/json"}, body)
-    return "-", unknown_operation(wire.method, wire.raw_path[:200])
+            return route.name, Response(body, media_type="application/json")
+    unknown = unknown_operation(wire.method, wire.raw_path[:200])
+    return "-", Response(unknown.body, unknown.status, unknown.headers)
 
 
 def _labels(template: list[str], segments: list[str]) -> dict[str, str] | None:

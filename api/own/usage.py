@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.context import Context
-from contracts.errors import AwsError, ServiceError, invalid
+from api.own.request import OwnRequest
+from contracts.errors import AwsError, ServiceError
 from contracts.ids import session_key
 from contracts.usage import PICO_USD_PER_USD, ModelUsage, Usage
-
-Labels = Mapping[str, str]
-Query = Mapping[str, str]
 
 #: Sessions or invocations listed unless the request says otherwise.
 DEFAULT_LISTED = 100
@@ -17,7 +15,7 @@ DEFAULT_LISTED = 100
 MAX_LISTED = 1000
 
 
-async def harness_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+async def harness_usage(context: Context, request: OwnRequest) -> dict[str, Any]:
     """All sessions of a harness: the sum, by model, and of each of the newest sessions.
 
     A deleted harness still has the usage of its sessions.
@@ -25,8 +23,8 @@ async def harness_usage(context: Context, labels: Labels, query: Query) -> dict[
     Raises:
         ServiceError: ValidationException, ResourceNotFoundException.
     """
-    limit = _max_results(query)
-    account, harness_id = context.settings.account, labels["harnessId"]
+    limit = _max_results(request)
+    account, harness_id = context.settings.account, request.labels["harnessId"]
     models = await context.store.usage.of_harness(account, harness_id)
     sessions = await context.store.usage.sessions(account, harness_id, limit=limit)
     if not sessions:
@@ -45,18 +43,18 @@ async def harness_usage(context: Context, labels: Labels, query: Query) -> dict[
     }
 
 
-async def session_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+async def session_usage(context: Context, request: OwnRequest) -> dict[str, Any]:
     """One session: the sum, by model, and of each of the newest invocations.
 
     Raises:
         ServiceError: ValidationException, ResourceNotFoundException.
     """
-    limit = _max_results(query)
-    session = await _session(context, labels)
+    limit = _max_results(request)
+    session = await _session(context, request.labels)
     invocations = await context.store.usage.invocations(session, limit=limit)
     return {
-        "harnessId": labels["harnessId"],
-        "runtimeSessionId": labels["runtimeSessionId"],
+        "harnessId": request.labels["harnessId"],
+        "runtimeSessionId": request.labels["runtimeSessionId"],
         **_sums(await context.store.usage.of_session(session)),
         "invocations": [
             {
@@ -71,21 +69,20 @@ async def session_usage(context: Context, labels: Labels, query: Query) -> dict[
     }
 
 
-async def invocation_usage(context: Context, labels: Labels, query: Query) -> dict[str, Any]:
+async def invocation_usage(context: Context, request: OwnRequest) -> dict[str, Any]:
     """One invocation: the sum, and every model call.
 
     Raises:
         ServiceError: ResourceNotFoundException.
     """
-    del query
-    session = await _session(context, labels)
-    invocation_id = labels["invocationId"]
+    session = await _session(context, request.labels)
+    invocation_id = request.labels["invocationId"]
     if await context.store.turns.invocation(session, invocation_id) is None:
         raise ServiceError(AwsError.NOT_FOUND, f"There is no invocation {invocation_id}.")
     calls = await context.store.usage.calls(session, invocation_id)
     return {
-        "harnessId": labels["harnessId"],
-        "runtimeSessionId": labels["runtimeSessionId"],
+        "harnessId": request.labels["harnessId"],
+        "runtimeSessionId": request.labels["runtimeSessionId"],
         "invocationId": invocation_id,
         "usage": show_usage(Usage.total(each.usage for each in calls)),
         "modelCalls": [
@@ -124,7 +121,7 @@ def _sums(models: Sequence[ModelUsage]) -> dict[str, Any]:
     }
 
 
-async def _session(context: Context, labels: Labels) -> str:
+async def _session(context: Context, labels: Mapping[str, str]) -> str:
     key = session_key(context.settings.account, labels["harnessId"], labels["runtimeSessionId"])
     if not await context.store.usage.knows(key):
         raise ServiceError(
@@ -134,8 +131,5 @@ async def _session(context: Context, labels: Labels) -> str:
     return key
 
 
-def _max_results(query: Query) -> int:
-    given = query.get("maxResults", str(DEFAULT_LISTED))
-    if not given.isdecimal() or not 1 <= int(given) <= MAX_LISTED:
-        raise invalid("maxResults", f"must be a whole number from 1 to {MAX_LISTED}")
-    return int(given)
+def _max_results(request: OwnRequest) -> int:
+    return request.whole("maxResults", default=DEFAULT_LISTED, low=1, high=MAX_LISTED)

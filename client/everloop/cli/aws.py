@@ -1,6 +1,7 @@
 """boto3, which carries no types, behind the few typed calls that the command makes."""
 
 import importlib
+import json
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from everloop.dev.credentials import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 Json = dict[str, Any]
 
 INVOCATION_HEADER = "x-everloop-invocation-id"
+EXTENSIONS_HEADER = "x-everloop-extensions"
 #: Seconds without a byte before a stream counts as broken: longer than a turn may last by default.
 STREAM_SILENCE_S = 3900
 CONNECT_S = 10
@@ -45,10 +47,34 @@ class Aws:
         """Prepare; nothing is sent yet."""
         self._connection = connection
 
-    def create_harness(self, request: Json) -> Json:
-        """CreateHarness; the `harness` of the answer."""
+    @property
+    def connection(self) -> Connection:
+        """Where the API is."""
+        return self._connection
+
+    def create_harness(self, request: Json, *, extensions: Json | None = None) -> Json:
+        """CreateHarness; the `harness` of the answer.
+
+        Args:
+            request: the operation's members.
+            extensions: Everloop's own members of a harness.
+        """
+        return self._define("create_harness", request, extensions)
+
+    def update_harness(self, request: Json, *, extensions: Json | None = None) -> Json:
+        """UpdateHarness; arguments and answer as those of `create_harness`."""
+        return self._define("update_harness", request, extensions)
+
+    def _define(self, operation: str, request: Json, extensions: Json | None) -> Json:
+        client = self._client("bedrock-agentcore-control", self._connection.control_url)
+        if extensions is not None:
+
+            def add_header(params: Json, **_: Any) -> None:
+                params["headers"][EXTENSIONS_HEADER] = json.dumps(extensions)
+
+            client.meta.events.register("before-call.bedrock-agentcore-control", add_header)
         with _translated(self._connection.control_url):
-            return self._control.create_harness(**request)["harness"]
+            return getattr(client, operation)(**request)["harness"]
 
     def get_harness(self, harness_id: str, version: str | None = None) -> Json:
         """GetHarness; the `harness` of the answer."""

@@ -1,6 +1,7 @@
 """A harness as a file declares it, and what it takes to make the real one match.
 
-The file holds CreateHarness's members in YAML or JSON. What it does not name is left as it is.
+The file holds CreateHarness's members in YAML or JSON, and under `extensions` Everloop's own. What
+it does not name is left as it is.
 """
 
 import difflib
@@ -13,8 +14,10 @@ from everloop.cli.change import comparable, update_request
 from everloop.cli.create import DEFAULT_ROLE
 from everloop.cli.errors import UsageError
 from everloop.cli.output import to_json
+from everloop.cli.own_api import get, send
 
 _NAME, _TAGS, _TOKEN = "harnessName", "tags", "clientToken"
+_EXTENSIONS = "extensions"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Plan:
         name: the harness's name.
         current: the newest version as GetHarness shows it; None when there is no such harness.
         wanted: the members to send: all of the file's to create, those that differ to update.
+        extensions: Everloop's own members to send; None when they match or the file has none.
         tags: the tags to set and the keys to remove, when the file has tags and they differ.
         diff: lines of a unified diff, from what is to what is declared; empty when all matches.
     """
@@ -32,6 +36,7 @@ class Plan:
     name: str
     current: Json | None
     wanted: Json
+    extensions: Json | None
     tags: tuple[dict[str, str], list[str]] | None
     diff: tuple[str, ...]
 
@@ -63,10 +68,13 @@ def read(path: Path) -> Json:
 def plan(aws: Aws, declared: Json) -> Plan:
     """Compare a declaration with the harness of its name."""
     name: str = declared[_NAME]
+    extensions: Json | None = declared.get(_EXTENSIONS)
+    declared = {key: value for key, value in declared.items() if key != _EXTENSIONS}
     found = [one for one in aws.list_harnesses() if one[_NAME] == name]
     if not found:
         wanted = {"executionRoleArn": DEFAULT_ROLE, **declared}
-        return Plan(name, None, wanted, None, _diff({}, wanted))
+        shown = wanted if extensions is None else {**wanted, _EXTENSIONS: extensions}
+        return Plan(name, None, wanted, extensions, None, _diff({}, shown))
     current = aws.get_harness(found[0]["harnessId"])
     is_: Json = {}
     wanted: Json = {}
@@ -80,17 +88,24 @@ def plan(aws: Aws, declared: Json) -> Plan:
     before, after = dict(is_), dict(wanted)
     if tags is not None:
         before[_TAGS], after[_TAGS] = tags[2], declared[_TAGS]
-    return Plan(name, current, wanted, None if tags is None else tags[:2], _diff(before, after))
+    if extensions is not None:
+        are, would_be = _extensions(aws, current["harnessId"], extensions)
+        if are == would_be:
+            extensions = None
+        else:
+            before[_EXTENSIONS], after[_EXTENSIONS] = are, would_be
+    put = None if tags is None else tags[:2]
+    return Plan(name, current, wanted, extensions, put, _diff(before, after))
 
 
 def carry_out(aws: Aws, made: Plan) -> Json:
     """Create or update; the harness as it then is."""
     if made.current is None:
-        return aws.create_harness(made.wanted)
+        return aws.create_harness(made.wanted, extensions=made.extensions)
     harness = made.current
-    if made.wanted:
+    if made.wanted or made.extensions is not None:
         request = update_request(harness["harnessId"], made.wanted)
-        harness = aws.control("update_harness", **request)["harness"]
+        harness = aws.update_harness(request, extensions=made.extensions)
     if made.tags is not None:
         put, gone = made.tags
         if gone:
@@ -98,6 +113,13 @@ def carry_out(aws: Aws, made: Plan) -> Json:
         if put:
             aws.control("tag_resource", resourceArn=harness["arn"], tags=put)
     return harness
+
+
+def _extensions(aws: Aws, harness_id: str, wanted: Json) -> tuple[Json, Json]:
+    """What the newest version has, and what it would have: both as the API writes them."""
+    path = ("harnesses", harness_id, "extensions")
+    would_be = send(aws.connection, "PUT", *path, query={"dryRun": "true"}, body=wanted)
+    return get(aws.connection, *path)["extensions"], would_be["extensions"]
 
 
 def _tag_changes(

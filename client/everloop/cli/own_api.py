@@ -20,12 +20,30 @@ ERROR_HEADER = "x-amzn-errortype"
 
 
 def get(connection: Connection, *segments: str, query: dict[str, str] | None = None) -> Json:
-    """GET one of our own resources.
+    """GET one of our own resources; see `send`."""
+    return send(connection, "GET", *segments, query=query)
+
+
+def send(
+    connection: Connection,
+    method: str,
+    *segments: str,
+    query: dict[str, str] | None = None,
+    body: Json | None = None,
+    headers: dict[str, str] | None = None,
+) -> Json:
+    """Send a request to one of our own resources.
 
     Args:
         connection: where the API is.
+        method: the HTTP method.
         segments: the path after `/everloop/v1`, unescaped.
         query: query parameters.
+        body: sent as JSON.
+        headers: further headers, which are signed too.
+
+    Returns:
+        The answer's JSON.
 
     Raises:
         ApiError: the API refused.
@@ -35,20 +53,26 @@ def get(connection: Connection, *segments: str, query: dict[str, str] | None = N
     url = f"{connection.data_url.rstrip('/')}{PREFIX}/{path}"
     if query:
         url = f"{url}?{urlencode(query)}"
-    answer = _send(connection, url)
-    body: Json = json.loads(answer.content or b"{}")
+    payload = None if body is None else json.dumps(body).encode()
+    answer = _send(connection, method, url, payload, headers or {})
+    told: Json = json.loads(answer.content or b"{}")
     if answer.status_code >= 400:
         name = answer.headers.get(ERROR_HEADER) or f"HTTP {answer.status_code}"
-        raise ApiError(name, body.get("message") or "(no message)")
-    return body
+        raise ApiError(name, told.get("message") or "(no message)")
+    return told
 
 
-def _send(connection: Connection, url: str) -> Any:
+def _send(
+    connection: Connection, method: str, url: str, body: bytes | None, headers: dict[str, str]
+) -> Any:
     auth: Any = importlib.import_module("botocore.auth")
     request_module: Any = importlib.import_module("botocore.awsrequest")
     exceptions: Any = importlib.import_module("botocore.exceptions")
     http: Any = importlib.import_module("botocore.httpsession")
-    request = request_module.AWSRequest("GET", url, headers={"accept": "application/json"})
+    headers = {"accept": "application/json", **headers}
+    if body is not None:
+        headers["content-type"] = "application/json"
+    request = request_module.AWSRequest(method, url, headers=headers, data=body)
     auth.SigV4Auth(_credentials(connection), SIGNING_NAME, connection.region).add_auth(request)
     client = http.URLLib3Session(timeout=(CONNECT_S, ANSWER_S))
     try:

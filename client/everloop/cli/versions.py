@@ -168,6 +168,7 @@ def rollback(
     from everloop.cli.connection import connect
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stdout
+    from everloop.cli.own_api import get
 
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
     harness_id = find_harness(aws, harness).harness_id
@@ -182,7 +183,9 @@ def rollback(
         newest = aws.get_harness(harness_id)
         wanted = version or _before(newest["harnessVersion"])
         request = restore_request(newest, aws.get_harness(harness_id, wanted))
-        made = aws.control("update_harness", **request)["harness"]
+        path = ("harnesses", harness_id, "extensions")
+        were = get(aws.connection, *path, query={"harnessVersion": wanted})["extensions"]
+        made = aws.update_harness(request, extensions=were)
         said = f"version {made['harnessVersion']} of {made['harnessName']} is like {wanted}"
         shown = {"harness": made}
     if as_json:

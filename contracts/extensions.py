@@ -1,0 +1,12 @@
+"""What a harness fixes beyond AWS's definition of one.
+
+AWS's service model has no member for these. They are versioned with the harness, set through
+`/everloop/v1/harnesses/{harnessId}/extensions` or the `x-everloop-extensions` header of
+CreateHarness and UpdateHarness, and kept by an update that does not name them.
+"""
+
+from contracts.base import WireValue
+
+
+class HarnessExtensions(WireValue):
+    """Everloop's own members of a harness; the default of each is AWS's behaviour."""
