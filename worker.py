@@ -22,7 +22,7 @@ from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
 from activities.tools.catalog import ToolCatalog
-from activities.tools.sandbox import SandboxTools
+from activities.tools.sandbox import SandboxTools, environment_spec
 from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
@@ -92,6 +92,9 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    # Late: a worker of sessions needs no server.
+    from environments.endpoint import HostEndpoint
+
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
     host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
@@ -105,7 +108,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
-            async with worker:
+            endpoint = HostEndpoint(store, host, settings, spec_of=environment_spec)
+            async with worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
             await host.stop_unused()

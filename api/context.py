@@ -1,10 +1,11 @@
 """What a handler is given: the process's parts, and the call it answers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.gate import Gate
+from api.hosts import Hosts
 from api.sessions import Sessions
 from contracts.settings import Settings
 from store import RingSource, Store
@@ -19,6 +20,7 @@ class Context:
     sessions: Sessions
     ring: RingSource
     gate: Gate
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True)

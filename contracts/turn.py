@@ -18,6 +18,7 @@ MODEL_ATTEMPTS = 8
 
 WORKFLOW = "HarnessSession"
 UPDATE_INVOKE = "invoke"
+SIGNAL_CANCEL = "cancel"
 
 
 class Activity(StrEnum):
@@ -66,6 +67,13 @@ class TurnAccepted:
     invocation_id: str
     #: How many invocations run or wait before it.
     ahead: int = 0
+
+
+@dataclass(frozen=True)
+class CancelTurn:
+    """The wish that an invocation ends now, whether it runs or waits for its turn."""
+
+    invocation_id: str
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ host process. It is never sent to a second boot: then its outcome is unknown, an
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
@@ -26,14 +25,10 @@ from environments.environment import Environment
 from environments.host import SandboxHost
 from store import Store
 
-log = logging.getLogger(__name__)
-
 #: Seconds of silence after which a follower hears that the command still runs.
 SILENCE_S = 15
 #: Seconds that commands have to end when their session is stopped: TERM, 2 s, KILL, and room.
 STOP_S = 5.0
-#: Seconds between tries to keep a result while the database is away.
-KEEP_AGAIN_S = 1.0
 
 SpecOf = Callable[[RunConfig], EnvironmentSpec]
 
@@ -192,7 +187,7 @@ class Commands:
                 result = _LOST
             else:
                 result = await self._outcome(drive, environment, spec)
-        return await self._keep(record, result)
+        return await self._store.commands.finish(record.session, record.id, result)
 
     async def _outcome(
         self, drive: _Drive, environment: Environment, spec: EnvironmentSpec
@@ -217,14 +212,6 @@ class Commands:
             if not drive.sent.done():
                 drive.sent.set_result(environment)
             return _STOPPED if record.session in self._stopping else _LOST
-
-    async def _keep(self, record: CommandRecord, result: CommandResult) -> CommandResult:
-        while True:
-            try:
-                return await self._store.commands.finish(record.session, record.id, result)
-            except OSError:
-                log.exception("a command's result could not be kept, and is tried again")
-                await asyncio.sleep(KEEP_AGAIN_S)
 
 
 async def _pieces(

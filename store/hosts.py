@@ -1,4 +1,4 @@
-"""Where sandbox hosts are reached, and what it takes to reach a session on one: begin it, stop it."""
+"""Where sandbox hosts are reached, and what it takes to use a session there: begin it, stop it."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -39,7 +39,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
             (ThrottlingException), or Temporal cannot be reached.
     """
     enqueue = _enqueue(call.headers)
-    invocation_id = _invocation_id(call.headers)
+    invocation_id = read_invocation_id(call.headers)
     invocation = await _admit(context, call, invocation_id)
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue)
@@ -108,7 +108,12 @@ async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) 
             raise
 
 
-def _invocation_id(headers: Mapping[str, str]) -> str:
+def read_invocation_id(headers: Mapping[str, str]) -> str:
+    """The idempotency key of a call: ours, else the SDK's own, else a new one.
+
+    Raises:
+        ServiceError: ValidationException.
+    """
     given = headers.get(INVOCATION_HEADER)
     if given is not None:
         if not INVOCATION_ID.fullmatch(given):
