@@ -11,10 +11,14 @@ from everloop.cli import (
     dev,
     endpoint,
     env,
+    execute,
+    files,
     harnesses,
     invoke,
     operator,
+    shell,
     status,
+    stop,
     usage,
     versions,
 )
@@ -45,5 +49,6 @@ app = typer.Typer(
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, usage, dev, status, env, operator, demo),
+    *(execute, shell, stop, files),
 ):
     _module.register(app)
