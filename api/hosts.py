@@ -6,6 +6,7 @@ each time at the address that it has by then. Everything that is asked may be as
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -158,6 +159,8 @@ class Hosts:
         if self._client is None:
             import httpx
 
+            # It tells every request with its query; what was asked is in our own access log.
+            logging.getLogger("httpx").setLevel(logging.WARNING)
             self._client = httpx.AsyncClient(
                 timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
                 limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
