@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import sys
 import termios
@@ -158,7 +157,7 @@ class Shown:
                         await self._send(socket, typed)
                 if resized.is_set():
                     resized.clear()
-                    columns, rows = shutil.get_terminal_size()
+                    columns, rows = _size()
                     size = {"type": "resize", "columns": columns, "rows": rows}
                     await socket.send(json.dumps(size))
         finally:
@@ -174,7 +173,7 @@ class Shown:
 
     def _signed(self) -> tuple[str, dict[str, str]]:
         request_module: Any = importlib.import_module("botocore.awsrequest")
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = _size()
         query = {
             "shellId": self._id,
             "columns": str(columns),
@@ -209,7 +208,8 @@ class Shown:
 
         before = termios.tcgetattr(fd) if os.isatty(fd) else None
         if before is not None:
-            tty.setraw(fd)
+            # What was typed ahead stays.
+            tty.setraw(fd, termios.TCSADRAIN)
         try:
             # A regular file is always ready, which an event loop cannot be told.
             with contextlib.suppress(PermissionError):
@@ -219,6 +219,16 @@ class Shown:
             loop.remove_reader(fd)
             if before is not None:
                 termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def _size() -> tuple[int, int]:
+    """Columns and rows of this terminal, whatever the environment says of another."""
+    for stream in (sys.stdout, sys.stdin):
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(stream.fileno())
+            if size.columns and size.lines:
+                return size.columns, size.lines
+    return 80, 24
 
 
 def _show(data: bytes) -> None:
