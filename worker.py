@@ -27,6 +27,7 @@ from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
+from environments.engines import make_provider
 from environments.host import SandboxHost
 from store import RingSource, Store
 from workflows.session import HarnessSession
@@ -97,7 +98,12 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
 
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
-    host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
+    host = SandboxHost(
+        store,
+        data_dir=settings.data_dir,
+        host_id=settings.host_id,
+        provider=make_provider(settings),
+    )
     try:
         async with host:
             worker = Worker(

@@ -34,6 +34,7 @@ class EnvironmentSpec:
 
     Attributes:
         mount: where the session's volume is seen inside, `/mnt/<name>`.
+        image: the container image it runs; None for the provider's own.
         variables: the environment variables of commands, beside PATH, HOME, LANG and TMPDIR.
         idle_timeout_s: seconds without a call before it is stopped; its files stay.
         max_lifetime_s: seconds after its start when it is stopped; its files stay.
@@ -41,6 +42,7 @@ class EnvironmentSpec:
     """
 
     mount: str = "/mnt/session"
+    image: str | None = None
     variables: dict[str, str] = field(default_factory=dict[str, str])
     idle_timeout_s: int = 900
     max_lifetime_s: int = 28800

@@ -145,6 +145,9 @@ class Bubblewrap:
                 count += 1
         return count
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def _enter(self, directory: Path) -> None:
         """Make a directory that only we can enter; parents made by `mkdir` would be open."""
         self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

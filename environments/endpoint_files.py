@@ -97,7 +97,8 @@ class FileRoutes:
 
     async def _where(self, request: Request) -> Beneath:
         session = await session_of(request, self._store, self._host)
-        found = await asyncio.to_thread(self._host.volume, session)
+        # Not in a thread: two that make a volume at once would give it two owners.
+        found = self._host.volume(session)
         if found is None:
             raise EnvironmentUnavailable(
                 "files of this kind of environment are reached by commands only"

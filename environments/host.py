@@ -111,6 +111,7 @@ class SandboxHost:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+        await self._provider.close()
 
     @asynccontextmanager
     async def use(self, session: str, spec: EnvironmentSpec) -> AsyncGenerator[Environment]:

@@ -81,6 +81,10 @@ class EnvironmentProvider(Protocol):
         """End every environment of this owner that is not among `known`; returns how many."""
         ...
 
+    async def close(self) -> None:
+        """Let go of what was held to speak with environments; they run on."""
+        ...
+
 
 @runtime_checkable
 class LocalVolumes(Protocol):

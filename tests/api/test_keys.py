@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from contracts.settings import Settings
 from store import RingSource, Store
@@ -84,6 +89,7 @@ def listing(api: ApiProcess, key: Key, token: str | None = None) -> Any:
     return ask
 
 
+@pytest.mark.wire("auth.sigv4")
 def test_a_signed_lifecycle_works(api: ApiProcess, key: Key) -> None:
     control = client(CONTROL, api.url, key)
     made = control.create_harness(harnessName="mine", executionRoleArn=ROLE)["harness"]
@@ -108,6 +114,7 @@ def test_health_needs_no_signature(api: ApiProcess) -> None:
     assert call(api.port, "GET", "/ping").status == 200
 
 
+@pytest.mark.wire("auth.sigv4")
 def test_a_request_without_a_signature_is_refused(api: ApiProcess) -> None:
     answer = call(api.port, "GET", "/harnesses")
     assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
@@ -122,6 +129,7 @@ def test_a_stranger_cannot_make_the_server_read_a_body(api: ApiProcess) -> None:
     assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
 
 
+@pytest.mark.wire("auth.sigv4", "auth.sessions")
 def test_a_wrong_secret_an_unknown_key_and_a_session_token_are_refused(
     api: ApiProcess, key: Key
 ) -> None:
@@ -169,6 +177,7 @@ def test_an_old_request_is_refused(api: ApiProcess, key: Key) -> None:
     assert "Signature expired" in told[2]
 
 
+@pytest.mark.wire("auth.accounts")
 def test_another_accounts_key_is_refused(api: ApiProcess, data_dir: Path) -> None:
     theirs = make_key(data_dir, "--account", "111122223333")
     told = error_of(listing(api, theirs))
@@ -245,3 +254,22 @@ def test_development_says_that_it_accepts_any_signature(tmp_path: Path) -> None:
     assert listing(running, ("any", "any"))()["harnesses"] == []
     _, _, err = running.stop()
     assert "any signature is accepted: the API serves this machine only" in err
+
+
+async def test_a_websocket_is_let_in_by_the_same_signature(api: ApiProcess, key: Key) -> None:
+    path = f"/everloop/v1/harnesses/gone-0123456789/sessions/{'s' * 33}/shell"
+    url = f"http://127.0.0.1:{api.port}{path}?columns=80"
+    request = cast("Any", AWSRequest("GET", url))
+    SigV4Auth(Credentials(*key), "bedrock-agentcore", "us-east-1").add_auth(request)
+    signed = {name: str(value) for name, value in request.headers.items()}
+
+    async def refusal(headers: dict[str, str], address: str = url) -> tuple[int, bytes]:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address.replace("http", "ws", 1), additional_headers=headers, proxy=None)
+        return refused.value.response.status_code, bytes(refused.value.response.body or b"")
+
+    status, told = await refusal(signed)
+    assert (status, b"Harness gone-0123456789 does not exist" in told) == (404, True)
+    assert (await refusal({}))[0] == 403
+    assert (await refusal(signed, url.replace("columns=80", "columns=81")))[0] == 403
+    assert (await refusal(signed, f"http://127.0.0.1:{api.port}/everloop/v1/nothing"))[0] == 403
