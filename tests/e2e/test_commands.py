@@ -59,6 +59,7 @@ def run(stack: Stack, arn: str, session: str, command: str, **members: Any) -> R
     return ran
 
 
+@pytest.mark.wire("session.command", "session.command-stream")
 def test_a_command_runs_in_a_session_that_only_commands_made(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     ran = run(stack, arn, session, "echo out; echo err >&2; echo kept > f; exit 3")
@@ -76,6 +77,7 @@ def test_output_comes_while_the_command_runs(stack: Stack) -> None:
     assert list(chunks)[-1]["contentStop"]["exitCode"] == 0
 
 
+@pytest.mark.wire("session.command-retry")
 def test_a_repeated_call_joins_the_command_and_another_under_its_key_is_refused(
     stack: Stack,
 ) -> None:
@@ -90,12 +92,14 @@ def test_a_repeated_call_joins_the_command_and_another_under_its_key_is_refused(
         run(stack, arn, session, "echo other", key=key)
 
 
+@pytest.mark.wire("session.command-stream")
 def test_a_command_that_runs_out_of_time_keeps_what_it_wrote(stack: Stack) -> None:
     ran = run(stack, stack.harness(), new_session(), "echo begun; sleep 60", timeout=1)
     assert ran.text() == "begun\n"
     assert ran.stop == {"exitCode": -1, "status": "TIMED_OUT"}
 
 
+@pytest.mark.wire("session.command-bounds")
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -114,6 +118,26 @@ def test_what_cannot_be_run_is_refused(stack: Stack, body: dict[str, Any], said:
     assert said in refused.value.response["Error"]["Message"]
 
 
+@pytest.mark.wire("session.command-headers")
+def test_media_types_and_traces_change_nothing(stack: Stack) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    answer = stack.data.invoke_agent_runtime_command(
+        agentRuntimeArn=stack.harness(),
+        runtimeSessionId=new_session(),
+        contentType="application/json",
+        accept="text/plain",
+        traceParent=trace,
+        traceState="a=b",
+        traceId="Root=1",
+        baggage="c=d",
+        body={"command": "true"},
+    )
+    assert answer["contentType"] == "application/vnd.amazon.eventstream"
+    assert [*answer["stream"]][-1]["chunk"]["contentStop"]["exitCode"] == 0
+    answer["stream"].close()
+
+
+@pytest.mark.wire("session.command-runtime")
 def test_only_harnesses_that_are_there_have_sessions(stack: Stack) -> None:
     arn = stack.harness()
     asked = {"runtimeSessionId": new_session(), "body": {"command": "true"}}
@@ -121,10 +145,15 @@ def test_only_harnesses_that_are_there_have_sessions(stack: Stack) -> None:
     for wrong, code in ((other, "ValidationException"), (arn[:-3] + "zzz", "ResourceNotFound")):
         with pytest.raises(ClientError, match=code):
             stack.data.invoke_agent_runtime_command(agentRuntimeArn=wrong, **asked)
+    with pytest.raises(ClientError, match="ValidationException.*accountId"):
+        stack.data.invoke_agent_runtime_command(
+            agentRuntimeArn=arn, accountId="111111111111", **asked
+        )
     with pytest.raises(ClientError, match="ResourceNotFound"):
         stack.data.stop_runtime_session(agentRuntimeArn=arn, runtimeSessionId=new_session())
 
 
+@pytest.mark.wire("session.stop", "session.stop-token")
 def test_a_stopped_session_tells_its_commands_and_keeps_its_files(stack: Stack) -> None:
     arn, session, token = stack.harness(), new_session(), uuid.uuid4().hex + "-stop"
     chunks = begin(stack, arn, session, "echo kept > f; echo begun; sleep 60")

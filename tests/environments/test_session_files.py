@@ -145,15 +145,15 @@ def test_an_upload_in_parts_goes_on_where_it_broke_off(volume: Path, where: Bene
         session_files.write_part(where, "upload-1", 4, b"e")
     assert session_files.uploaded(where, "upload-1") == 3
     assert session_files.write_part(where, "upload-1", 3, b"def") == 6
-    whole = {"size": 6, "sha256": sha256(b"abcdef")}
+    checksum = sha256(b"abcdef")
     with pytest.raises(ServiceError, match="size"):
         session_files.finish(where, "f", "upload-1", size=7, sha256=None)
     assert not (volume / "f").exists()
-    first = session_files.finish(where, "f", "upload-1", **whole)
+    first = session_files.finish(where, "f", "upload-1", size=6, sha256=checksum)
     # The answer may not have come: the same again finds what it did.
-    assert session_files.finish(where, "f", "upload-1", **whole) == first
+    assert session_files.finish(where, "f", "upload-1", size=6, sha256=checksum) == first
     with pytest.raises(ServiceError, match="There is no"):
-        session_files.finish(where, "other", "upload-1", **whole)
+        session_files.finish(where, "other", "upload-1", size=6, sha256=checksum)
 
 
 def test_an_upload_that_was_swapped_for_a_link_is_refused(volume: Path, where: Beneath) -> None:
