@@ -260,7 +260,8 @@ async def test_a_websocket_is_let_in_by_the_same_signature(api: ApiProcess, key:
     path = f"/everloop/v1/harnesses/gone-0123456789/sessions/{'s' * 33}/shell"
     url = f"http://127.0.0.1:{api.port}{path}?columns=80"
     request = cast("Any", AWSRequest("GET", url))
-    SigV4Auth(Credentials(*key), "bedrock-agentcore", "us-east-1").add_auth(request)
+    signer = cast("Any", SigV4Auth)(Credentials(*key), "bedrock-agentcore", "us-east-1")
+    signer.add_auth(request)
     signed = {name: str(value) for name, value in request.headers.items()}
 
     async def refusal(headers: dict[str, str], address: str = url) -> tuple[int, bytes]:

@@ -49,7 +49,7 @@ async def listed(address: HostAddress, session: str) -> httpx.Response:
 
 @pytest.mark.parametrize("secret", ["", "wrong", "0" * 64, "\u00e9"])
 async def test_only_who_shows_the_secret_is_let_in(endpoint: HostAddress, secret: str) -> None:
-    shown = {"Authorization": f"Bearer {secret}".encode()} if secret else {}
+    shown = {b"Authorization": f"Bearer {secret}".encode()} if secret else {}
     async with httpx.AsyncClient(trust_env=False) as client:
         for method, path in (("POST", "/commands"), ("GET", "/files"), ("GET", "/nothing")):
             answer = await client.request(method, f"{endpoint.url}{path}", headers=shown)
