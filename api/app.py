@@ -15,9 +15,8 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
 from api.context import Call, Context, EventStream
-from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation
+from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation, unreadable
 from api.eventstream import CONTENT_TYPE
-from api.faults import Faults
 from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
@@ -26,7 +25,14 @@ from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
 from api.validate import validate
-from contracts.errors import AwsError, KeyRingFault, ServiceError
+from contracts.errors import (
+    AwsError,
+    KeyRingFault,
+    SecretUnreadable,
+    ServiceError,
+    TokenRefused,
+)
+from contracts.faults import Faults
 
 access_log = logging.getLogger("api.access")
 
@@ -64,10 +70,15 @@ class Front:
         started = time.monotonic()
         try:
             response = await self._answer(request, progress)
+        except TokenRefused as error:
+            response = _to_response(error_answer(error.detail, progress.operation))
+            response.headers["WWW-Authenticate"] = error.challenge
         except ServiceError as error:
             response = _to_response(error_answer(error.detail, progress.operation))
         except KeyRingFault as error:
             response = _to_response(error_answer(no_ring(error), progress.operation))
+        except SecretUnreadable as error:
+            response = _to_response(error_answer(unreadable(error), progress.operation))
         except Exception as error:
             response = _to_response(error_answer(unexpected(error), progress.operation))
         request_id = str(uuid.uuid4())
@@ -92,13 +103,15 @@ class Front:
             check_header_size(socket.headers.raw)
             wire = _wire("GET", socket)
             raw_query = socket.scope["query_string"].decode("ascii", "replace")
-            check_body = await self.context.gate.admit(wire, raw_query)
-            check_body(b"")
+            admission = await self.context.gate.admit(wire, raw_query)
+            admission.check_body(b"")
             name = await answer_socket(self.context, wire, socket)
         except ServiceError as error:
             refusal = error_answer(error.detail, None)
         except KeyRingFault as error:
             refusal = error_answer(no_ring(error), None)
+        except SecretUnreadable as error:
+            refusal = error_answer(unreadable(error), None)
         except Exception as error:
             refusal = error_answer(unexpected(error), None)
         if refusal is not None and socket.application_state is WebSocketState.CONNECTING:
@@ -116,12 +129,12 @@ class Front:
         wire = _wire(request.method, request)
         assert self.context is not None
         raw_query = request.scope["query_string"].decode("ascii", "replace")
-        check_body = await self.context.gate.admit(wire, raw_query)
+        admission = await self.context.gate.admit(wire, raw_query)
 
         # 2. What is not AWS's has a place of its own.
         if is_own(wire.raw_path):
             body = await _read_body(request)
-            check_body(body)
+            admission.check_body(body)
             progress.name, response = await answer_own(self.context, replace(wire, body=body))
             return response
 
@@ -136,7 +149,7 @@ class Front:
 
         # 4. The body, which the signature must fit.
         body = await _read_body(request)
-        check_body(body)
+        admission.check_body(body)
 
         # 5. Its parameters, read and checked against the service model.
         wire = replace(wire, body=body)
@@ -146,7 +159,7 @@ class Front:
         faults.raise_if_any()
 
         # 6. The work.
-        result = await handler(self.context, Call(params, wire.headers))
+        result = await handler(self.context, Call(params, wire.headers, admission.caller))
 
         # 7. The answer, written as the service model says.
         if isinstance(result, EventStream):
@@ -162,6 +175,7 @@ def _wire(method: str, call: HTTPConnection) -> WireRequest:
         raw_path=call.scope["raw_path"].decode("ascii", "replace"),
         query=decode_query(call.scope["query_string"]),
         headers=decode_headers(call.headers.raw),
+        scheme=call.scope["scheme"],
     )
 
 

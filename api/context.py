@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.gate import Gate
+from api.admission import Gate
+from api.caller import SIGNER, Caller
 from api.hosts import Hosts
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import RingSource, Store
+from store import Ring, Store
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
-    ring: RingSource
+    provisioner: Provisioner
+    ring: Ring
     gate: Gate
     hosts: Hosts = field(default_factory=Hosts)
 
@@ -30,10 +33,12 @@ class Call:
     Attributes:
         params: its validated parameters by member name.
         headers: the request's headers by lower-case name, for those that no member is bound to.
+        caller: who calls.
     """
 
     params: dict[str, Any]
     headers: Mapping[str, str]
+    caller: Caller = SIGNER
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,22 @@ its memory or its VPC would be worse than none.
 """
 
 import re
-from typing import Any, cast
+from typing import Any
 
-from api.faults import Faults
-from api.tool_config import read_tools
+from api.authorizer_config import read_authorizer
+from contracts.faults import Faults
 from contracts.harness import (
     DEFAULT_SESSION_MOUNT,
     Environment,
     HarnessConfig,
     Lifecycle,
-    ModelConfig,
     Overrides,
-    SystemText,
     Truncation,
 )
-from contracts.model_params import RESERVED_WHY, reserved_params
+from contracts.overrides import check_between, overridable
 
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
 LIFECYCLE_BOUNDS_S = (60, 28800)
-#: AWS names no bounds. More model calls than this in one invocation is a runaway loop.
-MAX_ITERATIONS = 10_000
-#: More output than any model can give in a day.
-MAX_OUTPUT_TOKENS = 100_000_000
-#: A week; a run that waits for a person does not count against it.
-MAX_TIMEOUT_S = 7 * 24 * 3600
 #: The transcript's window; sending more is the same as strategy none.
 MAX_WINDOW_MESSAGES = 1_000_000
 
@@ -46,16 +38,10 @@ OWN_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 #: Members that are refused when they hold anything.
-_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration", "environmentArtifact")
+_NOT_SERVED = ("skills", "hooks", "environmentArtifact")
 
 #: Members that UpdateHarness has in a wrapper, `{"optionalValue": X}`.
 _WRAPPED = ("memory", "environmentArtifact", "authorizerConfiguration")
-
-_LIMITS = {
-    "maxIterations": MAX_ITERATIONS,
-    "maxTokens": MAX_OUTPUT_TOKENS,
-    "timeoutSeconds": MAX_TIMEOUT_S,
-}
 
 
 def read_config(params: dict[str, Any]) -> HarnessConfig:
@@ -67,9 +53,13 @@ def read_config(params: dict[str, Any]) -> HarnessConfig:
     faults = Faults()
     _refuse_unserved(params, faults)
     members: dict[str, Any] = {"execution_role_arn": params["executionRoleArn"]}
-    members |= _overridable(params, faults)
+    members |= overridable(params, faults)
     if "truncation" in params:
         members["truncation"] = _truncation(params["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        members["authorizer_configuration"] = read_authorizer(
+            params["authorizerConfiguration"], faults
+        )
     members["environment"] = _environment(params, faults)
     faults.raise_if_any()
     return HarnessConfig(**members)
@@ -88,21 +78,21 @@ def read_update(config: HarnessConfig, params: dict[str, Any]) -> HarnessConfig:
     faults = Faults()
     given = _unwrapped(params)
     _refuse_unserved(given, faults)
-    members = _overridable(given, faults)
+    members = overridable(given, faults)
     if "executionRoleArn" in given:
         members["execution_role_arn"] = given["executionRoleArn"]
     if "truncation" in given:
         members["truncation"] = _truncation(given["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        wire = given.get("authorizerConfiguration")
+        members["authorizer_configuration"] = read_authorizer(wire, faults) if wire else None
     members["environment"] = _environment(given, faults, config.environment)
     faults.raise_if_any()
     return config.model_copy(update=members)
 
 
 def _unwrapped(params: dict[str, Any]) -> dict[str, Any]:
-    """An update's members as CreateHarness has them; what is to be cleared is absent.
-
-    No configuration holds anything yet that a wrapper could clear.
-    """
+    """An update's members as CreateHarness has them; what is to be cleared is absent."""
     given = {name: value for name, value in params.items() if name not in _WRAPPED}
     for name in _WRAPPED:
         value = _part(params, name).get("optionalValue")
@@ -119,39 +109,9 @@ def read_overrides(params: dict[str, Any]) -> Overrides:
     """
     faults = Faults()
     _refuse_unserved(params, faults)
-    members = _overridable(params, faults)
+    members = overridable(params, faults)
     faults.raise_if_any()
     return Overrides(**members)
-
-
-def _overridable(params: dict[str, Any], faults: Faults) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    if "model" in params:
-        members["model"] = _model(params["model"], faults)
-    if "systemPrompt" in params:
-        members["system_prompt"] = tuple(SystemText(**block) for block in params["systemPrompt"])
-    if "tools" in params:
-        members["tools"] = read_tools(params["tools"], faults)
-    if "allowedTools" in params:
-        members["allowed_tools"] = tuple(params["allowedTools"])
-    for name, most in _LIMITS.items():
-        if name in params:
-            _check_between(params[name], 1, most, name, faults)
-    members["max_iterations"] = params.get("maxIterations")
-    members["max_tokens"] = params.get("maxTokens")
-    members["timeout_seconds"] = params.get("timeoutSeconds")
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _model(wire: dict[str, Any], faults: Faults) -> ModelConfig | None:
-    ((provider, chosen),) = wire.items()
-    extra: Any = chosen.get("additionalParams")
-    if extra is not None and not isinstance(extra, dict):
-        faults.add(f"model.{provider}.additionalParams", "must be an object")
-        return None
-    for name in reserved_params(cast("dict[str, Any]", extra or {})):
-        faults.add(f"model.{provider}.additionalParams.{name}", RESERVED_WHY)
-    return ModelConfig.model_validate(wire)
 
 
 def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:
@@ -163,7 +123,7 @@ def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:
     for (member, name), (low, high) in _TRUNCATION_BOUNDS.items():
         value = _part(config, member).get(name)
         if value is not None:
-            _check_between(value, low, high, f"truncation.config.{member}.{name}", faults)
+            check_between(value, low, high, f"truncation.config.{member}.{name}", faults)
     return None if faults else Truncation.model_validate(wire)
 
 
@@ -191,7 +151,7 @@ def _environment(
 def _lifecycle(wire: dict[str, int], base: str, faults: Faults, current: Lifecycle) -> Lifecycle:
     path = f"{base}.lifecycleConfiguration"
     for name, value in wire.items():
-        _check_between(value, *LIFECYCLE_BOUNDS_S, f"{path}.{name}", faults)
+        check_between(value, *LIFECYCLE_BOUNDS_S, f"{path}.{name}", faults)
     lifecycle = Lifecycle.model_validate({**current.model_dump(by_alias=True), **wire})
     if lifecycle.idle_runtime_session_timeout > lifecycle.max_lifetime:
         if "idleRuntimeSessionTimeout" not in wire:
@@ -244,8 +204,3 @@ def _refuse_unserved(params: dict[str, Any], faults: Faults) -> None:
 def _part(wire: dict[str, Any], name: str) -> dict[str, Any]:
     """A member that is a structure; empty when it is absent."""
     return wire.get(name) or {}
-
-
-def _check_between(value: float, low: float, high: float, path: str, faults: Faults) -> None:
-    if not low <= value <= high:
-        faults.add(path, f"must be at least {low} and at most {high}, not {value}")

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.json_values import as_object
 from contracts.commands import HostAddress
 from contracts.errors import AwsError, EverloopError, ServiceError, invalid
+from contracts.json_values import as_object
 from contracts.settings import Settings
 from store import Store
 

@@ -4,11 +4,11 @@ import re
 
 from api.context import Context
 from api.harness_view import harness_arn
-from api.own_arn import check_own
 from contracts.errors import AwsError, ServiceError, invalid
 from contracts.harness import Overrides, RunConfig
 from contracts.ids import HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT
+from contracts.own_arn import check_own
+from store.references import find_served
 
 #: `SessionId` of the service model, which the answer must fit; the request's has more room.
 _SESSION_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-_]{32,99}")
@@ -54,10 +54,7 @@ async def fix_config(context: Context, harness_id: str, qualifier: str) -> tuple
         ServiceError: ResourceNotFoundException, there is no such harness or endpoint.
     """
     account, store = context.settings.account, context.store
-    version = None
-    if qualifier != DEFAULT_ENDPOINT:
-        version = (await store.endpoints.get(account, harness_id, qualifier)).target_version
-    harness = await store.harnesses.get(account, harness_id, version)
+    harness = await find_served(store, account, harness_id, qualifier)
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,

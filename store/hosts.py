@@ -10,6 +10,7 @@ from contracts.commands import HostAddress, StopRecord
 from contracts.errors import AwsError, ServiceError
 from store.clock import EpochMillis
 from store.engine import Database
+from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import begin_session
 from store.tables import environment, sandbox_host, session, session_stop
@@ -79,16 +80,22 @@ class Hosts:
             account: the owner of the harness.
             harness_id: the harness.
             runtime_session_id: the caller's name of the session.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, the harness goes or is gone.
         """
-        await self._database.write(
-            lambda connection: begin_session(
+
+        def work(connection: Connection) -> None:
+            refuse_going(connection, account, harness_id)
+            begin_session(
                 connection,
                 key,
                 account=account,
                 harness_id=harness_id,
                 runtime_session_id=runtime_session_id,
             )
-        )
+
+        await self._database.write(work)
 
     async def knows(self, key: str) -> bool:
         """Whether there is such a session."""

@@ -9,8 +9,8 @@ from typing import Any
 from api.command_stream import CommandFollower
 from api.context import Call, Context, EventStream
 from api.digest import request_digest
-from api.handlers.invoke import INVOCATION_HEADER, read_invocation_id
 from api.hosts import HostCall
+from api.invocation_id import INVOCATION_HEADER, read_invocation_id
 from api.session_calls import begin_session, fix_config, known_session, read_runtime_arn
 from contracts.commands import (
     DEFAULT_TIMEOUT_S,

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import browse, extensions, files, shell, usage
+from api.own import browse, extensions, files, protected_resource, shell, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 from contracts.errors import AwsError, ServiceError
@@ -68,6 +68,12 @@ _ROUTES = (
     OwnRoute("ChangeSessionFiles", "POST", f"{_SESSION}/files", files.change_files),
     OwnRoute("DeleteSessionFile", "DELETE", f"{_SESSION}/files", files.delete_file),
     OwnRoute("BrowseSessionFiles", "GET", f"{_SESSION}/files/browse", browse.browse_files),
+    OwnRoute(
+        "HarnessProtectedResource",
+        "GET",
+        "harnesses/{harnessId}/oauth-protected-resource",
+        protected_resource.protected_resource,
+    ),
 )
 _SHELL: str = f"{_SESSION}/shell"
 
@@ -90,7 +96,7 @@ async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Response
     for route in _ROUTES:
         labels = _labels(route.path.split("/"), segments)
         if labels is not None and route.method == wire.method:
-            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body)
+            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body, wire.scheme)
             result = await route.handler(context, request)
             if isinstance(result, Response):
                 return route.name, result

@@ -20,10 +20,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from api.context import Context
 from api.hosts import AGAIN_S, CONNECT_S, PATIENCE_S, HostAway, away, refusal
-from api.json_values import as_object
 from api.own.request import OwnRequest
 from api.session_calls import begin_session, fix_config
 from contracts.errors import invalid
+from contracts.json_values import as_object
 from contracts.records import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0011"
-down_revision = "0005"
+down_revision = "0008"
 
 _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 _STARTED = sa.text("state = 'started'")
