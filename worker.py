@@ -29,7 +29,7 @@ from activities.retention import schedule_retention
 from activities.runs import HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
-from activities.tools.sandbox import SandboxTools
+from activities.tools.sandbox import SandboxTools, environment_spec
 from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
@@ -146,6 +146,9 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    # Late: a worker of sessions needs no server.
+    from environments.endpoint import HostEndpoint
+
     exporter = open_exporter(os.environ)
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
@@ -167,7 +170,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
-            async with worker:
+            endpoint = HostEndpoint(store, host, settings, spec_of=environment_spec)
+            async with worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
             await host.stop_unused()

@@ -44,6 +44,9 @@ BACKLOG = 2048
 #: The request line and headers; larger ones are refused before they are read.
 MAX_HEAD_BYTES = 64 * 1024
 
+#: One WebSocket message; what is typed into a shell takes a few bytes, what is pasted more.
+MAX_MESSAGE_BYTES = 256 * 1024
+
 
 class _Server(uvicorn.Server):
     """A server that says where it listens, once it does."""
@@ -72,7 +75,11 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
         )
         sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
         gate = make_gate(store, settings)
-        yield Context(settings, store, sessions, Provisioner(client), ring, gate)
+        context = Context(settings, store, sessions, Provisioner(client), ring, gate)
+        try:
+            yield context
+        finally:
+            await context.hosts.close()
     finally:
         await store.close()
 
@@ -130,7 +137,8 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
         timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -8,10 +8,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
 
 from api.context import Call, Context, EventStream
 from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation, unreadable
@@ -19,7 +20,7 @@ from api.eventstream import CONTENT_TYPE
 from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
-from api.own import answer_own, is_own
+from api.own import answer_own, answer_socket, is_own
 from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
@@ -60,7 +61,10 @@ class Front:
         self._model = wire_model()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request (ASGI)."""
+        """Answer one HTTP request, or serve one WebSocket (ASGI)."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(WebSocket(scope, receive, send))
+            return
         request = Request(scope, receive)
         progress = _Progress()
         started = time.monotonic()
@@ -91,16 +95,38 @@ class Front:
                 request_id,
             )
 
+    async def _serve_socket(self, socket: WebSocket) -> None:
+        started = time.monotonic()
+        name, refusal = "-", None
+        assert self.context is not None
+        try:
+            check_header_size(socket.headers.raw)
+            wire = _wire("GET", socket)
+            raw_query = socket.scope["query_string"].decode("ascii", "replace")
+            admission = await self.context.gate.admit(wire, raw_query)
+            admission.check_body(b"")
+            name = await answer_socket(self.context, wire, socket)
+        except ServiceError as error:
+            refusal = error_answer(error.detail, None)
+        except KeyRingFault as error:
+            refusal = error_answer(no_ring(error), None)
+        except SecretUnreadable as error:
+            refusal = error_answer(unreadable(error), None)
+        except Exception as error:
+            refusal = error_answer(unexpected(error), None)
+        if refusal is not None and socket.application_state is WebSocketState.CONNECTING:
+            await socket.send_denial_response(_to_response(refusal))
+        access_log.info(
+            "SOCKET %s %d %.1fms",
+            name,
+            101 if refusal is None else refusal.status,
+            (time.monotonic() - started) * 1000,
+        )
+
     async def _answer(self, request: Request, progress: _Progress) -> Response:
         # 1. What is too large, or comes from a stranger, goes no further.
         check_header_size(request.headers.raw)
-        wire = WireRequest(
-            method=request.method,
-            raw_path=request.scope["raw_path"].decode("ascii", "replace"),
-            query=decode_query(request.scope["query_string"]),
-            headers=decode_headers(request.headers.raw),
-            scheme=request.scope["scheme"],
-        )
+        wire = _wire(request.method, request)
         assert self.context is not None
         raw_query = request.scope["query_string"].decode("ascii", "replace")
         admission = await self.context.gate.admit(wire, raw_query)
@@ -142,6 +168,16 @@ class Front:
                 result.frames, operation.status, result.headers, media_type=CONTENT_TYPE
             )
         return _to_response(serialise(operation.output, operation.status, result))
+
+
+def _wire(method: str, call: HTTPConnection) -> WireRequest:
+    return WireRequest(
+        method=method,
+        raw_path=call.scope["raw_path"].decode("ascii", "replace"),
+        query=decode_query(call.scope["query_string"]),
+        headers=decode_headers(call.headers.raw),
+        scheme=call.scope["scheme"],
+    )
 
 
 def create_app(open_context: OpenContext) -> Starlette:

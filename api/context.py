@@ -1,11 +1,12 @@
 """What a handler is given: the process's parts, and the call it answers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.admission import Gate
 from api.caller import SIGNER, Caller
+from api.hosts import Hosts
 from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
@@ -22,6 +23,7 @@ class Context:
     provisioner: Provisioner
     ring: Ring
     gate: Gate
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True)

@@ -99,3 +99,23 @@ class CommandResult:
     left_out_bytes: int = 0
     output_file: str | None = None
     background: bool = False
+
+
+@dataclass(frozen=True)
+class OutputPiece:
+    """Output of a command that is followed.
+
+    Attributes:
+        stdout_at: the offset of `stdout` in all that the command wrote there; past the offset that
+            was asked for when bytes between are left out.
+        stdout: bytes, which may end within a character.
+        stderr_at: likewise.
+        stderr: likewise.
+        ended: whether the command has ended and all of its output has been told.
+    """
+
+    stdout_at: int
+    stdout: bytes
+    stderr_at: int
+    stderr: bytes
+    ended: bool

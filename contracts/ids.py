@@ -3,6 +3,7 @@
 Grammars are those of botocore's `bedrock-agentcore-control` and `bedrock-agentcore` service models.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -77,3 +78,8 @@ def runtime_session_id(session: str) -> str:
 def sandbox_queue(host_id: str) -> str:
     """The task queue of the sandbox host that owns a session's environment."""
     return f"sandbox-{host_id}"
+
+
+def command_key(command_id: str) -> str:
+    """The id under which an environment runs a command beside turns: never that of a tool call."""
+    return f"command-{hashlib.sha256(command_id.encode()).hexdigest()[:48]}"

@@ -27,6 +27,9 @@ class Settings:
         region: the region in ARNs.
         account: the twelve-digit account in ARNs.
         host_id: the name of this machine's sandbox host.
+        host_bind: the address that this machine's sandbox host serves API processes on.
+        host_port: its port; 0 takes a free one.
+        host_address: the URL at which they find it; None when that is `host_bind` itself.
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
         park_s: `SessionState.park_s` of new runs.
@@ -58,6 +61,9 @@ class Settings:
     region: str = "us-east-1"
     account: str = "000000000000"
     host_id: str = "local"
+    host_bind: str = "127.0.0.1"
+    host_port: int = 0
+    host_address: str | None = None
     demo_model_url: str | None = None
     grace_s: int = 30
     park_s: int = 30 * 24 * 3600
@@ -100,6 +106,9 @@ class Settings:
             region=env.get("EVERLOOP_REGION", cls.region),
             account=account,
             host_id=env.get("EVERLOOP_HOST_ID", cls.host_id),
+            host_bind=env.get("EVERLOOP_HOST_BIND", cls.host_bind),
+            host_port=_whole(env, "EVERLOOP_HOST_PORT", cls.host_port, 0, 65535),
+            host_address=_url(env, "EVERLOOP_HOST_ADDRESS"),
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
             park_s=_whole(env, "EVERLOOP_PARK_S", cls.park_s, 0, 366 * 86400),
@@ -164,4 +173,11 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str 
     text = env.get(name)
     if text is not None and text not in choices:
         raise ValueError(f"{name} must be {' or '.join(choices)}, not {text!r}")
+    return text
+
+
+def _url(env: Mapping[str, str], name: str) -> str | None:
+    text = env.get(name)
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise ValueError(f"{name} must begin with http:// or https://, not {text!r}")
     return text

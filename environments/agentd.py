@@ -13,19 +13,29 @@ running.
         Run `bash -c command`. The same id again joins the running command or gets the first result:
         an id never runs twice. Answered when the command ends; its background children live on.
     {"op": "attach", "id"}      Like exec for an id that is known; else the error `unknown_id`.
+    {"op": "start", ...}        Like exec, but answered at once, and its output can be followed.
+    {"op": "follow", "id", "stdout_from", "stderr_from", "wait_s"}
+                                Output past these offsets, at the latest after `wait_s` with none.
     {"op": "cancel", "id"}      TERM to the command's group, KILL after 2 s; an id that comes later
                                 will not run.
     {"op": "file", "id", "command", "path", ["old_str", "new_str", "file_text", "insert_line",
      "view_range"]}             A `file_operations` call; likewise done once per id.
+    {"op": "shell", "id", "columns", "rows", "env": {..}, "resume": bool, "after": int|null}
+                                An interactive shell, started unless `resume`; `after` is how much
+                                of its output the caller has. Once answered, the connection carries
+                                the frames of `agentd_shells.py`.
     {"op": "info"}              Who answers and how busy it is.
     {"op": "shutdown", "grace_s"}   TERM to all, and the end after `grace_s` at most.
 
     exec, attach: {"ok": true, "result": {"end": exited|timed_out|cancelled|out_of_memory,
         "exit_code": int|null, "stdout", "stderr", "left_out_bytes", "output_file": path|null,
         "background": whether processes it started still run}}
+    follow:       {"ok": true, "result": {"stdout_at", "stdout", "stderr_at", "stderr", "ended"}}
+        with output in base64 and the offsets where it starts; `ended` when all has been told.
+    shell:        {"ok": true, "result": {"new": bool, "at": the offset of the output that follows}}
     file:         {"ok": true, "result": {"text"}}
     info:         {"ok": true, "result": {"boot_id", "uptime_s", "idle_s", "running", "processes"}}
-    cancel, shutdown: {"ok": true, "result": {}}
+    cancel, shutdown, start: {"ok": true, "result": {}}
     otherwise:    {"ok": false, "error": bad_request|unknown_id|forgotten|busy|internal, "message"}
 """
 
@@ -49,6 +59,7 @@ from environments.agentd_files import COMMANDS, operate
 from environments.agentd_jobs import RESULTS_MAX, Jobs
 from environments.agentd_loop import READ, WRITE, Loop
 from environments.agentd_memory import end_all, processes
+from environments.agentd_shells import Refused, Shell, Shells
 
 #: A request's line: a file of 1 MiB in JSON's worst spelling fits, six bytes for one.
 REQUEST_BYTES = 8 * 1024**2
@@ -60,6 +71,10 @@ COMMAND_BYTES = 128 * 1024 - 1
 TIMEOUT_MAX_S = 86400
 #: Head plus tail of one command's output; the host's line limit is 4 MiB.
 OUTPUT_BYTES_MAX = 256 * 1024
+#: Seconds that a caller may wait for output.
+FOLLOW_MAX_S = 60
+#: Columns and rows of a terminal.
+TERMINAL_MAX = 1000
 #: Descriptors below this that whoever started us left open are closed.
 STRAY_FD_MAX = 1024
 #: Of 1000.
@@ -83,6 +98,7 @@ class Connection:
         self._received = bytearray()
         self._answer = b""
         self._asked = False
+        self._shell: tuple[Shell, int | None] | None = None
         stream.setblocking(False)
         server.loop.watch(stream.fileno(), READ, self._readable)
 
@@ -90,6 +106,11 @@ class Connection:
         """Send the answer and close."""
         self._answer = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         self._server.loop.watch(self._stream.fileno(), WRITE, self._writable)
+
+    def show(self, shell: Shell, after: int | None, value: dict[str, Any]) -> None:
+        """Send the answer, and show a shell from then on."""
+        self._shell = (shell, after)
+        self.answer(value)
 
     def _readable(self) -> None:
         try:
@@ -118,8 +139,14 @@ class Connection:
             self._close()
             return
         self._answer = self._answer[sent:]
-        if not self._answer:
+        if self._answer:
+            return
+        if self._shell is None:
             self._close()
+        else:
+            shell, after = self._shell
+            self._server.left(self)
+            shell.attach(self._stream, after)
 
     def _close(self) -> None:
         self._server.loop.unwatch(self._stream.fileno())
@@ -136,6 +163,7 @@ class Server:
         self._listener = listener
         self._mount: str = config["mount"]
         self._jobs = Jobs(self.loop, config)
+        self._shells = Shells(self.loop, config, self._jobs.watch_memory)
         self._files: OrderedDict[str, str] = OrderedDict()
         self._connections: set[Connection] = set()
         self._boot_id = os.urandom(16).hex()
@@ -174,24 +202,46 @@ class Server:
 
     def _dispatch(self, request: dict[str, Any], connection: Connection) -> None:
         op = request["op"]
-        if op == "exec":
-            self._jobs.exec(request, connection.answer)
+        waited_for = {
+            "exec": self._jobs.exec,
+            "start": self._jobs.start,
+            "follow": self._jobs.follow,
+        }
+        if op in waited_for:
+            waited_for[op](request, connection.answer)
         elif op == "attach":
             if not self._jobs.attach(request["id"], connection.answer):
                 connection.answer(
                     {"ok": False, "error": "unknown_id", "message": "no command has this id"}
                 )
+        elif op == "shell":
+            self._shell(request, connection)
         else:
-            result: dict[str, Any] = {}
-            if op == "cancel":
-                self._jobs.cancel(request["id"])
-            elif op == "file":
-                result = {"text": self._file(request)}
-            elif op == "info":
-                result = self._info()
-            elif op == "shutdown":
-                end_all(self.loop, request["grace_s"], self._end)
-            connection.answer({"ok": True, "result": result})
+            connection.answer({"ok": True, "result": self._done(request)})
+
+    def _done(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what needs no waiting; its result."""
+        op = request["op"]
+        if op == "file":
+            return {"text": self._file(request)}
+        if op == "info":
+            return self._info()
+        if op == "cancel":
+            self._jobs.cancel(request["id"])
+        elif op == "shutdown":
+            end_all(self.loop, request["grace_s"], self._end)
+        return {}
+
+    def _shell(self, request: dict[str, Any], connection: Connection) -> None:
+        self._jobs.touch()
+        try:
+            shell, new = self._shells.find(request)
+        except Refused as refusal:
+            connection.answer({"ok": False, "error": refusal.code, "message": str(refusal)})
+            return
+        after = request["after"]
+        result = {"new": new, "at": shell.start(after)}
+        connection.show(shell, after, {"ok": True, "result": result})
 
     def _file(self, request: dict[str, Any]) -> str:
         self._jobs.touch()
@@ -297,8 +347,35 @@ def _is_range_or_none(value: Any) -> bool:
     return isinstance(value, list) and len(lines) == 2 and all(_is_whole(line) for line in lines)
 
 
+def _is_offset(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
+def _is_offset_or_none(value: Any) -> bool:
+    return value is None or _is_offset(value)
+
+
+def _is_wait(value: Any) -> bool:
+    return _is_whole(value) and 0 <= value <= FOLLOW_MAX_S
+
+
+def _is_terminal_size(value: Any) -> bool:
+    return _is_whole(value) and 1 <= value <= TERMINAL_MAX
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 _FIELDS = {
     "id": _is_id,
+    "stdout_from": _is_offset,
+    "stderr_from": _is_offset,
+    "wait_s": _is_wait,
+    "columns": _is_terminal_size,
+    "rows": _is_terminal_size,
+    "resume": _is_flag,
+    "after": _is_offset_or_none,
     "command": _is_command,
     "path": _is_text,
     "cwd": _is_text_or_none,
@@ -314,6 +391,9 @@ _FIELDS = {
 }
 _OPERATIONS = {
     "exec": ("id", "command", "env", "cwd", "timeout_s", "output_bytes"),
+    "start": ("id", "command", "env", "cwd", "timeout_s", "output_bytes"),
+    "follow": ("id", "stdout_from", "stderr_from", "wait_s"),
+    "shell": ("id", "columns", "rows", "env", "resume", "after"),
     "attach": ("id",),
     "cancel": ("id",),
     "file": (

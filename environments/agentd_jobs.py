@@ -15,6 +15,7 @@ from typing import IO, Any
 from environments.agentd_loop import READ, Loop, Timer
 from environments.agentd_memory import MemoryWatchdog
 from environments.agentd_output import Capture
+from environments.agentd_spool import Followed
 
 #: Seconds between TERM and KILL.
 TERM_GRACE_S = 2.0
@@ -102,6 +103,7 @@ class Jobs:
         self._results: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._followed = Followed(loop, self._mount)
         self._watchdog = MemoryWatchdog(
             loop,
             self._limits.memory_bytes,
@@ -124,17 +126,38 @@ class Jobs:
         """Run a command, or join it when its id is known; `waiter` gets the answer."""
         self.touch()
         id = request["id"]
-        if self.attach(id, waiter):
-            return
+        if not self.attach(id, waiter) and self._begin(request, waiter):
+            self.attach(id, waiter)
+
+    def start(self, request: dict[str, Any], waiter: Waiter) -> None:
+        """Run a command whose output is followed, unless its id is known; answered at once."""
+        self.touch()
+        if request["id"] in self._ids or self._begin(request, waiter, followed=True):
+            waiter({"ok": True, "result": {}})
+
+    def follow(self, request: dict[str, Any], waiter: Waiter) -> None:
+        """Give `waiter` output of a command that was begun by `start`."""
+        if not self._followed.follow(request, waiter):
+            waiter(_error("unknown_id", "no output of a command with this id is kept"))
+
+    def watch_memory(self) -> None:
+        """Look after the memory of processes that were started beside commands."""
+        self._watchdog.wake()
+
+    def _begin(self, request: dict[str, Any], waiter: Waiter, *, followed: bool = False) -> bool:
+        """Run a command whose id is new; False when it cannot be, which `waiter` is told."""
+        id = request["id"]
         if len(self._running) >= RUNNING_MAX:
             waiter(_error("busy", f"{RUNNING_MAX} commands run already; wait for one to end"))
-            return
+            return False
         _remember(self._ids, id, None, IDS_MAX)
+        if followed:
+            self._followed.begin(id)
         if id in self._cancelled:
             self._settle(id, _result("cancelled", None))
         else:
             self._start(id, request)
-        self.attach(id, waiter)
+        return True
 
     def attach(self, id: str, waiter: Waiter) -> bool:
         """Have `waiter` get the answer for a known id; False when the id was never seen."""
@@ -153,6 +176,7 @@ class Jobs:
         for job in self._running.values():
             if waiter in job.waiters:
                 job.waiters.remove(waiter)
+        self._followed.leave(waiter)
 
     def cancel(self, id: str) -> None:
         """End a command; one that was not asked for yet will not run."""
@@ -183,8 +207,8 @@ class Jobs:
         path = os.path.join(self._mount, ".harness", "output", id)
         job = Job(process, (f"{path}.stdout", f"{path}.stderr"), request["output_bytes"])
         self._running[id] = job
-        for fd in job.open_pipes:
-            self._watch_pipe(job, fd)
+        for stream, fd in enumerate(job.open_pipes):
+            self._watch_pipe(id, job, stream, fd)
         pidfd = os.pidfd_open(process.pid)
         self._loop.watch(pidfd, READ, lambda: self._exited(id, job, pidfd, request["output_bytes"]))
         job.timers.append(
@@ -192,16 +216,17 @@ class Jobs:
         )
         self._watchdog.wake()
 
-    def _watch_pipe(self, job: Job, fd: int) -> None:
-        self._loop.watch(fd, READ, lambda: self._read(job, fd))
+    def _watch_pipe(self, id: str, job: Job, stream: int, fd: int) -> None:
+        self._loop.watch(fd, READ, lambda: self._read(id, job, stream, fd))
 
-    def _read(self, job: Job, fd: int) -> None:
+    def _read(self, id: str, job: Job, stream: int, fd: int) -> None:
         try:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
             return
         if data:
             job.captures[fd].feed(data)
+            self._followed.feed(id, stream, data)
             return
         self._loop.unwatch(fd)
         job.open_pipes.pop(fd).close()
@@ -258,6 +283,7 @@ class Jobs:
 
     def _settle(self, id: str, result: dict[str, Any]) -> None:
         _remember(self._results, id, result, RESULTS_MAX)
+        self._followed.end(id, result)
         self.touch()
 
     def _leaders(self) -> set[int]:

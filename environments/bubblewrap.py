@@ -122,6 +122,10 @@ class Bubblewrap:
         """Remove a session's volume; its sandbox has been stopped. Idempotent."""
         await asyncio.to_thread(self._volumes.delete, session)
 
+    def volume(self, session: str) -> tuple[Path, int]:
+        """See `provider.LocalVolumes.volume`."""
+        return self._volumes.ensure(session)
+
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every sandbox of this data directory that is not among `known`.
 

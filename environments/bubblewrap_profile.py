@@ -33,6 +33,8 @@ AGENTD_FILES = (
     "agentd_loop.py",
     "agentd_memory.py",
     "agentd_output.py",
+    "agentd_shells.py",
+    "agentd_spool.py",
 )
 #: Without `site`, user packages or byte code: it starts in half the time and writes nothing.
 AGENTD_COMMAND = (

@@ -6,13 +6,14 @@ ends early; whether the environment is gone is for the provider to say.
 """
 
 import asyncio
+import binascii
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contracts.environment import CommandEnd, CommandResult
+from contracts.environment import CommandEnd, CommandResult, OutputPiece
 from contracts.errors import EnvironmentRefused
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -57,6 +58,23 @@ class _FileText(_Answer):
     text: str
 
 
+class _Piece(_Answer):
+    stdout_at: int = Field(ge=0)
+    stdout: str
+    stderr_at: int = Field(ge=0)
+    stderr: str
+    ended: bool
+
+
+class ShellAnswer(_Answer):
+    """A shell that a connection now shows."""
+
+    #: Whether it was started just now.
+    new: bool
+    #: The offset of the output that follows, counted from the shell's start.
+    at: int = Field(ge=0)
+
+
 _Shape = TypeVar("_Shape", bound=_Answer)
 
 
@@ -96,29 +114,100 @@ class AgentChannel:
             ConnectionError: the connection broke; the command may run, and can be joined again.
             TimeoutError: agentd does not answer.
         """
-        request = {
-            "op": "exec",
-            "id": id,
-            "command": command,
-            "timeout_s": timeout_s,
-            "output_bytes": output_bytes,
-            "env": dict(variables or {}),
-            "cwd": cwd,
-        }
-        ended = _read(_Ended, await self._ask(request, timeout_s + COMMAND_GRACE_S))
-        try:
-            end = CommandEnd(ended.end)
-        except ValueError:
-            raise ConnectionError("agentd gave an unknown end of a command") from None
-        return CommandResult(
-            end=end,
-            exit_code=ended.exit_code,
-            stdout=ended.stdout,
-            stderr=ended.stderr,
-            left_out_bytes=ended.left_out_bytes,
-            output_file=ended.output_file,
-            background=ended.background,
+        request = _command(id, command, timeout_s, output_bytes, variables, cwd)
+        answer = await self._ask({"op": "exec", **request}, timeout_s + COMMAND_GRACE_S)
+        return _ended(answer)
+
+    async def start(
+        self,
+        id: str,
+        command: str,
+        *,
+        timeout_s: int,
+        output_bytes: int,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a command whose output can be followed, unless its id is known; does not wait.
+
+        The arguments and errors are those of `exec`.
+        """
+        request = _command(id, command, timeout_s, output_bytes, variables, None)
+        await self._ask({"op": "start", **request}, QUICK_S)
+
+    async def attach(self, id: str, *, timeout_s: int) -> CommandResult:
+        """Wait for a command that was begun; `timeout_s` is the command's own.
+
+        Raises:
+            EnvironmentRefused: agentd does not know the id, or has dropped its result.
+            ConnectionError, TimeoutError: as `exec`.
+        """
+        answer = await self._ask({"op": "attach", "id": id}, timeout_s + COMMAND_GRACE_S)
+        return _ended(answer)
+
+    async def follow(
+        self, id: str, *, stdout_from: int, stderr_from: int, wait_s: int
+    ) -> OutputPiece:
+        """Output of a command that was begun by `start`, past two offsets.
+
+        Args:
+            id: the command's key.
+            stdout_from: bytes of stdout that the caller has.
+            stderr_from: bytes of stderr that the caller has.
+            wait_s: seconds until an empty answer is given.
+
+        Raises:
+            EnvironmentRefused: no output of it is kept.
+            ConnectionError, TimeoutError: as `exec`.
+        """
+        request = {"op": "follow", "id": id, "stdout_from": stdout_from}
+        request |= {"stderr_from": stderr_from, "wait_s": wait_s}
+        piece = _read(_Piece, await self._ask(request, wait_s + QUICK_S))
+        return OutputPiece(
+            stdout_at=piece.stdout_at,
+            stdout=_bytes(piece.stdout),
+            stderr_at=piece.stderr_at,
+            stderr=_bytes(piece.stderr),
+            ended=piece.ended,
         )
+
+    async def shell(
+        self,
+        id: str,
+        *,
+        columns: int,
+        rows: int,
+        resume: bool,
+        after: int | None,
+        variables: Mapping[str, str],
+    ) -> tuple[ShellAnswer, Streams]:
+        """Attach to an interactive shell.
+
+        Args:
+            id: its key; another connection that shows it is told and closed.
+            columns: of the terminal.
+            rows: of the terminal.
+            resume: whether a shell must be there, so that none is started.
+            after: bytes of its output that the caller has; None for none.
+            variables: of its environment, beside those every command has.
+
+        Returns:
+            Which shell it is, and streams of the frames that `agentd_shells` describes. The caller
+            closes the writer.
+
+        Raises:
+            EnvironmentRefused: there is no such shell, or there are too many.
+            ConnectionError, TimeoutError: as `exec`.
+        """
+        request = {"op": "shell", "id": id, "columns": columns, "rows": rows, "resume": resume}
+        request |= {"after": after, "env": dict(variables)}
+        streams = await self._connect()
+        try:
+            async with asyncio.timeout(QUICK_S):
+                line = await _request(streams, json.dumps(request).encode() + b"\n")
+            return _read(ShellAnswer, _result(line)), streams
+        except BaseException:
+            streams[1].transport.abort()
+            raise
 
     async def file(self, id: str, arguments: Mapping[str, Any]) -> str:
         """Do a `file_operations` call, once for its id.
@@ -155,15 +244,63 @@ class AgentChannel:
         return _result(line)
 
     async def _exchange(self, line: bytes) -> bytes:
-        reader, writer = await self._connect()
+        streams = await self._connect()
         try:
-            writer.write(line)
-            await writer.drain()
-            return await reader.readuntil(b"\n")
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise ConnectionError(f"agentd's answer did not come whole: {error}") from None
+            return await _request(streams, line)
         finally:
-            writer.transport.abort()
+            streams[1].transport.abort()
+
+
+async def _request(streams: Streams, line: bytes) -> bytes:
+    reader, writer = streams
+    try:
+        writer.write(line)
+        await writer.drain()
+        return await reader.readuntil(b"\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise ConnectionError(f"agentd's answer did not come whole: {error}") from None
+
+
+def _command(
+    id: str,
+    command: str,
+    timeout_s: int,
+    output_bytes: int,
+    variables: Mapping[str, str] | None,
+    cwd: str | None,
+) -> dict[str, Any]:
+    return {
+        "id": id,
+        "command": command,
+        "timeout_s": timeout_s,
+        "output_bytes": output_bytes,
+        "env": dict(variables or {}),
+        "cwd": cwd,
+    }
+
+
+def _ended(answer: object) -> CommandResult:
+    ended = _read(_Ended, answer)
+    try:
+        end = CommandEnd(ended.end)
+    except ValueError:
+        raise ConnectionError("agentd gave an unknown end of a command") from None
+    return CommandResult(
+        end=end,
+        exit_code=ended.exit_code,
+        stdout=ended.stdout,
+        stderr=ended.stderr,
+        left_out_bytes=ended.left_out_bytes,
+        output_file=ended.output_file,
+        background=ended.background,
+    )
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError):
+        raise ConnectionError("agentd's output is not base64") from None
 
 
 def _result(line: bytes) -> object:

@@ -138,6 +138,10 @@ class Docker:
         """End a container at once. Its volume stays. Idempotent."""
         await self._remove(str(reference["name"]))
 
+    def volume(self, session: str) -> tuple[Path, int]:
+        """See `provider.LocalVolumes.volume`."""
+        return self._volumes.ensure(session)
+
     async def delete(self, session: str) -> None:
         """Remove a session's volume; its container has been stopped. Idempotent."""
         await asyncio.to_thread(self._volumes.delete, session)

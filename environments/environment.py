@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from contracts.environment import CommandResult, EnvironmentRecord
+from contracts.environment import CommandResult, EnvironmentRecord, OutputPiece
 from contracts.errors import EnvironmentGone
-from environments.channel import AgentChannel
+from environments.channel import AgentChannel, ShellAnswer, Streams
 from environments.provider import EnvironmentProvider, Liveness
 
 #: Pauses before a broken call is made again. When they are used up, an environment that runs and
@@ -88,6 +88,82 @@ class Environment:
             EnvironmentGone: the environment ended, and the command with it.
         """
         await self._call(lambda channel: channel.cancel(id))
+
+    async def start(
+        self,
+        id: str,
+        command: str,
+        *,
+        timeout_s: int,
+        output_bytes: int,
+        variables: Mapping[str, str],
+    ) -> None:
+        """Run a command whose output can be followed. See `AgentChannel.start`.
+
+        Raises:
+            EnvironmentGone: the environment ended; whether the command began is unknown.
+            EnvironmentRefused: it was not run.
+        """
+        await self._call(
+            lambda channel: channel.start(
+                id,
+                command,
+                timeout_s=timeout_s,
+                output_bytes=output_bytes,
+                variables=variables,
+            )
+        )
+
+    async def attach(self, id: str, *, timeout_s: int) -> CommandResult:
+        """Wait for a command that was begun. See `AgentChannel.attach`.
+
+        Raises:
+            EnvironmentGone: the environment ended under it; its outcome is unknown.
+            EnvironmentRefused: its result is not known.
+        """
+        return await self._call(lambda channel: channel.attach(id, timeout_s=timeout_s))
+
+    async def follow(
+        self, id: str, *, stdout_from: int, stderr_from: int, wait_s: int
+    ) -> OutputPiece:
+        """Output of a command. See `AgentChannel.follow`.
+
+        Raises:
+            EnvironmentGone: the environment ended under it; its outcome is unknown.
+            EnvironmentRefused: no output of it is kept.
+        """
+        return await self._call(
+            lambda channel: channel.follow(
+                id, stdout_from=stdout_from, stderr_from=stderr_from, wait_s=wait_s
+            )
+        )
+
+    async def shell(
+        self,
+        id: str,
+        *,
+        columns: int,
+        rows: int,
+        resume: bool,
+        after: int | None,
+        variables: Mapping[str, str],
+    ) -> tuple[ShellAnswer, Streams]:
+        """Attach to an interactive shell. See `AgentChannel.shell`.
+
+        Raises:
+            EnvironmentGone: the environment ended.
+            EnvironmentRefused: there is no such shell, or there are too many.
+        """
+        return await self._call(
+            lambda channel: channel.shell(
+                id,
+                columns=columns,
+                rows=rows,
+                resume=resume,
+                after=after,
+                variables=variables,
+            )
+        )
 
     async def _call(self, call: Callable[[AgentChannel], Awaitable[_Result]]) -> _Result:
         channel = self._provider.connect(self.record.reference)

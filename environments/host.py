@@ -22,7 +22,7 @@ from contracts.environment import EnvironmentRecord, EnvironmentSpec, Environmen
 from contracts.errors import EnvironmentUnavailable
 from environments.bubblewrap import Bubblewrap
 from environments.environment import Environment
-from environments.provider import EnvironmentProvider, Liveness, Reference
+from environments.provider import EnvironmentProvider, Liveness, LocalVolumes, Reference
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -131,16 +131,43 @@ class SandboxHost:
             slot.users -= 1
             slot.ask_at = 0.0
 
-    async def stop(self, session: str, *, grace_s: int = STOP_GRACE_S) -> None:
+    @property
+    def name(self) -> str:
+        """This host's name in records and leases."""
+        return self._host
+
+    def running(self, session: str) -> Environment | None:
+        """A session's environment, if one runs here as far as is known; none is started."""
+        slot = self._slots.get(session)
+        if slot is None or slot.record is None:
+            return None
+        return Environment(self, self._provider, slot.record, restarted=False)
+
+    def volume(self, session: str) -> tuple[Path, int] | None:
+        """Where a session's files are on this machine, and the user that owns them.
+
+        Returns:
+            None when environments of this kind keep their files elsewhere.
+        """
+        if not isinstance(self._provider, LocalVolumes):
+            return None
+        return self._provider.volume(session)
+
+    async def stop(
+        self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
+    ) -> None:
         """Stop a session's environment. Its files stay. Idempotent.
 
         Args:
             session: whose.
             grace_s: seconds that its processes have to end after TERM.
+            generation: the only one that is stopped; any when None.
         """
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
-            await self._stop(slot, session, grace_s)
+            record = slot.record or await self._records.get(session)
+            if record is not None and generation in (None, record.generation):
+                await self._stop(slot, session, grace_s)
 
     async def stop_unused(self) -> None:
         """Stop the environments in which nothing runs; their files stay.

@@ -7,7 +7,8 @@ provider, and is spoken of through `channel.AgentChannel`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
 from environments.channel import AgentChannel
@@ -82,4 +83,16 @@ class EnvironmentProvider(Protocol):
 
     async def close(self) -> None:
         """Let go of what was held to speak with environments; they run on."""
+        ...
+
+
+@runtime_checkable
+class LocalVolumes(Protocol):
+    """A provider whose sessions' files are in directories of this machine."""
+
+    def volume(self, session: str) -> tuple[Path, int]:
+        """The directory of a session's files, made when there is none, and the user that owns it.
+
+        What is in it was put there by commands: links may lead anywhere.
+        """
         ...

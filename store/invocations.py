@@ -13,7 +13,7 @@ from contracts.records import InvocationRecord, InvocationState
 from contracts.tracing import TraceContext
 from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
-from store.session import LockedSession
+from store.session import LockedSession, begin_session
 from store.settling import calls_of
 from store.tables import invocation, message, run_config, session
 
@@ -94,24 +94,13 @@ def admit(
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
-    insert_or_ignore(
+    begin_session(
         connection,
-        session,
-        {
-            "key": session_key,
-            "account": account,
-            "harness_id": harness_id,
-            "runtime_session_id": runtime_session_id,
-            "created_at": now,
-            "active_at": now,
-            "actor_id": actor_id,
-            "last_cursor": 0,
-            "last_seq": 0,
-            "settled_step": -1,
-            "live_attempt": 0,
-            "calls_seq": 0,
-            "deleting": False,
-        },
+        session_key,
+        account=account,
+        harness_id=harness_id,
+        runtime_session_id=runtime_session_id,
+        actor_id=actor_id,
     )
     locked = LockedSession.lock(connection, session_key)
     if connection.execute(_DELETING, {"key_": session_key}).scalar_one():

@@ -14,6 +14,7 @@ from contracts.errors import AwsError, ServiceError
 from contracts.events import Payload
 from contracts.messages import Message, TextBlock
 from store.events import NewEvent, insert_events
+from store.inserts import insert_or_ignore
 from store.tables import message, session
 
 #: What of the row a `LockedSession` holds and `save` writes back.
@@ -114,3 +115,32 @@ class LockedSession:
 def has_user_text(spoken: Message) -> bool:
     """Whether a user wrote text in a message."""
     return spoken.role == "user" and any(isinstance(block, TextBlock) for block in spoken.blocks)
+
+
+def begin_session(
+    connection: Connection,
+    key: str,
+    *,
+    account: str,
+    harness_id: str,
+    runtime_session_id: str,
+    actor_id: str | None = None,
+) -> None:
+    """See that a session's row is there; the first actor stays."""
+    now = datetime.now(UTC)
+    row = {
+        "key": key,
+        "account": account,
+        "harness_id": harness_id,
+        "runtime_session_id": runtime_session_id,
+        "created_at": now,
+        "active_at": now,
+        "actor_id": actor_id,
+        "last_cursor": 0,
+        "last_seq": 0,
+        "settled_step": -1,
+        "live_attempt": 0,
+        "calls_seq": 0,
+        "deleting": False,
+    }
+    insert_or_ignore(connection, session, row)

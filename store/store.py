@@ -2,6 +2,7 @@
 
 from store.access_keys import AccessKeys
 from store.calls import Calls
+from store.commands import Commands
 from store.configs import Configs
 from store.decisions import Decisions
 from store.deletions import Deletions
@@ -10,6 +11,7 @@ from store.engine import Database, PostgresDatabase, SqliteDatabase, open_databa
 from store.environments import Environments
 from store.forks import Forks
 from store.harnesses import Harnesses
+from store.hosts import Hosts
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
@@ -44,6 +46,8 @@ class Store:
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
+        commands: commands beside turns.
+        hosts: the ways to sandbox hosts, and stops of sessions.
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
         token_vault: which KMS key the vault is kept under.
@@ -70,6 +74,8 @@ class Store:
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.commands = Commands(database)
+        self.hosts = Hosts(database)
         self.token_vault = TokenVault(database)
         if isinstance(wrapper, KmsRing):
             wrapper = wrapper.following(self.token_vault.kms_key)

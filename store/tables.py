@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from contracts.decisions import Gate
+from contracts.environment import CommandResult
 from contracts.errors import ErrorDetail
 from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
@@ -343,4 +344,42 @@ sandbox_host = sa.Table(
     sa.Column("host", sa.String, primary_key=True),
     #: Milliseconds since 1970 on the database's clock.
     sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+    #: Where its endpoint is, and what callers of it must show.
+    sa.Column("address", sa.String),
+    sa.Column("secret", sa.String),
+)
+
+#: Commands beside turns. Their results are cut as those of tool calls are.
+command = sa.Table(
+    "command",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("command", Words, nullable=False),
+    sa.Column("timeout_s", sa.Integer, nullable=False),
+    sa.Column("request_digest", sa.String, nullable=False),
+    sa.Column("config_digest", sa.String, sa.ForeignKey("run_config.digest"), nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("boot_id", Words),
+    sa.Column("result", Document(CommandResult)),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("ended_at", Utc),
+)
+sa.Index(
+    "ix_command_unfinished",
+    command.c.session,
+    sqlite_where=sa.text("state = 'started'"),
+    postgresql_where=sa.text("state = 'started'"),
+)
+
+#: Requests to stop a session, and what each found.
+session_stop = sa.Table(
+    "session_stop",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("token", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer),
+    sa.Column("invocation_id", sa.String),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
 )

@@ -1,6 +1,7 @@
 """The operations that are served, by service and name; every other one answers 501."""
 
 from api.context import Handler
+from api.handlers.commands import invoke_agent_runtime_command, stop_runtime_session
 from api.handlers.credentials import (
     create_api_key_provider,
     delete_api_key_provider,
@@ -56,4 +57,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (CONTROL, "UntagResource"): untag_resource,
     (CONTROL, "ListTagsForResource"): list_tags_for_resource,
     (DATA, "InvokeHarness"): invoke_harness,
+    (DATA, "InvokeAgentRuntimeCommand"): invoke_agent_runtime_command,
+    (DATA, "StopRuntimeSession"): stop_runtime_session,
 }

@@ -3,6 +3,6 @@
 Requests and answers are JSON with camelCase names, errors look as AWS's do.
 """
 
-from api.own.routing import answer_own, is_own
+from api.own.routing import answer_own, answer_socket, is_own
 
-__all__ = ["answer_own", "is_own"]
+__all__ = ["answer_own", "answer_socket", "is_own"]

@@ -6,24 +6,29 @@ from datetime import datetime
 from urllib.parse import unquote
 
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from api.context import Context
 from api.errors import unknown_operation
 from api.own import (
     approvals,
+    browse,
     cancel,
     decisions,
     deletion,
     events,
     extensions,
+    files,
     fork,
     protected_resource,
     sessions,
+    shell,
     usage,
 )
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 from contracts.decisions import Principal
+from contracts.errors import AwsError, ServiceError
 
 PREFIX = "/everloop/v1/"
 
@@ -74,6 +79,11 @@ _ROUTES = (
         "harnesses/{harnessId}/extensions",
         extensions.put_extensions,
     ),
+    OwnRoute("ReadSessionFiles", "GET", f"{_SESSION}/files", files.read_files),
+    OwnRoute("WriteSessionFile", "PUT", f"{_SESSION}/files", files.write_file),
+    OwnRoute("ChangeSessionFiles", "POST", f"{_SESSION}/files", files.change_files),
+    OwnRoute("DeleteSessionFile", "DELETE", f"{_SESSION}/files", files.delete_file),
+    OwnRoute("BrowseSessionFiles", "GET", f"{_SESSION}/files/browse", browse.browse_files),
     OwnRoute(
         "HarnessProtectedResource",
         "GET",
@@ -101,6 +111,7 @@ _ROUTES = (
     OwnRoute("GetDecision", "GET", "decisions/{decisionId}", decisions.get_decision),
     OwnRoute("CastVote", "POST", "decisions/{decisionId}/votes", decisions.cast_vote),
 )
+_SHELL: str = f"{_SESSION}/shell"
 
 
 def is_own(raw_path: str) -> bool:
@@ -138,6 +149,25 @@ async def answer_own(
             return route.name, Response(body, media_type="application/json")
     unknown = unknown_operation(wire.method, wire.raw_path[:200])
     return "-", Response(unknown.body, unknown.status, unknown.headers)
+
+
+async def answer_socket(context: Context, wire: WireRequest, socket: WebSocket) -> str:
+    """Serve a WebSocket at one of our own paths.
+
+    Returns:
+        The route's name for the log.
+
+    Raises:
+        ServiceError: before it was accepted, as the handler says.
+    """
+    segments = wire.raw_path.removeprefix(PREFIX).split("/")
+    template: list[str] = _SHELL.split("/")
+    labels = _labels(template, segments) if is_own(wire.raw_path) else None
+    if labels is None:
+        raise ServiceError(AwsError.NOT_FOUND, "There is no WebSocket at this path.")
+    request = OwnRequest(labels, dict(wire.query), wire.headers)
+    await shell.show_shell(context, request, socket)
+    return "SessionShell"
 
 
 def _labels(template: list[str], segments: list[str]) -> dict[str, str] | None:

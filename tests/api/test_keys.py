@@ -17,6 +17,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from contracts.approvals import Deciders, Terms
 from contracts.decisions import Gate
@@ -321,3 +323,23 @@ def test_a_key_decides_as_its_user_with_its_roles_and_as_nobody_else(
         assert status == 403 and key[0] in told["message"]
     assert "as ada" in everloop(data_dir, "keys", "list")
     assert "(finance, ops)" in everloop(data_dir, "keys", "list")
+
+
+async def test_a_websocket_is_let_in_by_the_same_signature(api: ApiProcess, key: Key) -> None:
+    path = f"/everloop/v1/harnesses/gone-0123456789/sessions/{'s' * 33}/shell"
+    url = f"http://127.0.0.1:{api.port}{path}?columns=80"
+    request = cast("Any", AWSRequest("GET", url))
+    signer = cast("Any", SigV4Auth)(Credentials(*key), "bedrock-agentcore", "us-east-1")
+    signer.add_auth(request)
+    signed = {name: str(value) for name, value in request.headers.items()}
+
+    async def refusal(headers: dict[str, str], address: str = url) -> tuple[int, bytes]:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address.replace("http", "ws", 1), additional_headers=headers, proxy=None)
+        return refused.value.response.status_code, bytes(refused.value.response.body or b"")
+
+    status, told = await refusal(signed)
+    assert (status, b"Harness gone-0123456789 does not exist" in told) == (404, True)
+    assert (await refusal({}))[0] == 403
+    assert (await refusal(signed, url.replace("columns=80", "columns=81")))[0] == 403
+    assert (await refusal(signed, f"http://127.0.0.1:{api.port}/everloop/v1/nothing"))[0] == 403

@@ -140,6 +140,27 @@ class Aws:
             _events(answer["stream"], self._connection.data_url),
         )
 
+    def run_command(self, request: Json, *, invocation_id: str) -> Stream:
+        """InvokeAgentRuntimeCommand under an idempotency key of ours; arguments as above."""
+
+        def add_header(params: Json, **_: Any) -> None:
+            params["headers"][INVOCATION_HEADER] = invocation_id
+
+        client = self._client("bedrock-agentcore", self._connection.data_url)
+        name = "before-call.bedrock-agentcore.InvokeAgentRuntimeCommand"
+        client.meta.events.register(name, add_header)
+        with _translated(self._connection.data_url):
+            answer = client.invoke_agent_runtime_command(**request)
+        return Stream(invocation_id, _events(answer["stream"], self._connection.data_url))
+
+    def stop_session(self, harness_arn: str, session_id: str) -> Json:
+        """StopRuntimeSession; its answer."""
+        client = self._client("bedrock-agentcore", self._connection.data_url)
+        with _translated(self._connection.data_url):
+            return client.stop_runtime_session(
+                agentRuntimeArn=harness_arn, runtimeSessionId=session_id
+            )
+
     @cached_property
     def _control(self) -> Any:
         return self._client("bedrock-agentcore-control", self._connection.control_url)

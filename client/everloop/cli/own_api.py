@@ -147,3 +147,13 @@ def _credentials(connection: Connection) -> Any:
     if found is None:
         raise CommandError("no AWS credentials to sign with; see: everloop env")
     return found.get_frozen_credentials()
+
+
+def signer(connection: Connection) -> Any:
+    """What signs a request of botocore's for the API.
+
+    Raises:
+        CommandError: no credentials are there to sign with.
+    """
+    auth: Any = importlib.import_module("botocore.auth")
+    return auth.SigV4Auth(_credentials(connection), SIGNING_NAME, connection.region)
