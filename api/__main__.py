@@ -27,7 +27,7 @@ from api.gate import make_gate, verifies
 from api.sessions import Sessions
 from contracts.errors import EverloopError
 from contracts.settings import Settings
-from store import RingSource, Store
+from store import MapSource, RingSource, Store
 
 log = logging.getLogger("api")
 
@@ -64,13 +64,14 @@ class _Server(uvicorn.Server):
 async def open_context(settings: Settings) -> AsyncGenerator[Context]:
     """Open what handlers need; Temporal is connected to by the first call that needs it."""
     ring = RingSource.of(settings)
+    operator = MapSource(settings.sandbox.map_file)
     store = await Store.open(settings.database_url, ring)
     try:
         client = await Client.connect(
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
         sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
-        yield Context(settings, store, sessions, ring, make_gate(store, settings))
+        yield Context(settings, store, sessions, ring, make_gate(store, settings), operator)
     finally:
         await store.close()
 
@@ -118,6 +119,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = Settings.from_env(os.environ)
+        MapSource(settings.sandbox.map_file).read()
         asyncio.run(check_keys(settings))
         listener = listen(settings)
     except (ValueError, OSError, EverloopError) as error:

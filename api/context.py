@@ -1,13 +1,13 @@
 """What a handler is given: the process's parts, and the call it answers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.gate import Gate
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import RingSource, Store
+from store import MapSource, RingSource, Store
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Context:
     sessions: Sessions
     ring: RingSource
     gate: Gate
+    operator: MapSource = field(default_factory=lambda: MapSource(None))
 
 
 @dataclass(frozen=True)

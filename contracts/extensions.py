@@ -6,7 +6,11 @@ CreateHarness and UpdateHarness, and kept by an update that does not name them.
 """
 
 from contracts.base import WireValue
+from contracts.egress import Egress
 
 
 class HarnessExtensions(WireValue):
     """Everloop's own members of a harness; the default of each is AWS's behaviour."""
+
+    #: What commands may reach of the network; nothing when it is absent.
+    egress: Egress | None = None

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contracts.env_values import choice as _choice
+from contracts.env_values import flag as _flag
+from contracts.env_values import items as _list
+from contracts.env_values import whole as _whole
+from contracts.sandbox_settings import SandboxSettings
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +37,7 @@ class Settings:
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
         keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
+        sandbox: what environments of this machine may use and reach.
     """
 
     database_url: str
@@ -50,6 +57,7 @@ class Settings:
     keys_from_env: bool = False
     keyed_api_bases: tuple[str, ...] = ()
     keyring: str | None = field(default=None, repr=False)
+    sandbox: SandboxSettings = SandboxSettings()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -82,31 +90,5 @@ class Settings:
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
             keyring=env.get("EVERLOOP_KEYRING") or None,
+            sandbox=SandboxSettings.from_env(env),
         )
-
-
-def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = env.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-    return int(text)
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    text = env.get(name, "0")
-    if text not in ("0", "1"):
-        raise ValueError(f"{name} must be 0 or 1, not {text!r}")
-    return text == "1"
-
-
-def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in env.get(name, "").split(",") if item.strip())
-
-
-def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
-    text = env.get(name)
-    if text is not None and text not in choices:
-        raise ValueError(f"{name} must be {' or '.join(choices)}, not {text!r}")
-    return text

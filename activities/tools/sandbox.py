@@ -14,7 +14,7 @@ from activities.context import heartbeats, session_key
 from activities.tools import file_operations, shell
 from activities.tools.outcome import Outcome, SandboxCall
 from activities.tools.schemas import FILE_OPERATIONS, SHELL
-from contracts.environment import EnvironmentSpec
+from contracts.environment import EnvironmentSpec, SharedMount
 from contracts.errors import (
     EnvironmentGone,
     EnvironmentRefused,
@@ -111,6 +111,13 @@ def environment_spec(run: RunConfig) -> EnvironmentSpec:
         variables=environment.variables,
         idle_timeout_s=environment.lifecycle.idle_runtime_session_timeout,
         max_lifetime_s=environment.lifecycle.max_lifetime,
+        shares=tuple(
+            SharedMount(share.access_point_arn or "", share.mount_path)
+            for share in environment.shares
+        ),
+        container_uri=environment.container_uri,
+        subnets=environment.network.subnets,
+        egress=run.config.extensions.egress,
     )
 
 

@@ -24,7 +24,7 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        _extended(read_config(call.params), extensions),
+        _extended(read_config(call.params, context.operator.read()), extensions),
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
         tags=tags,
@@ -70,9 +70,10 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
     extensions = read_extensions(call.headers)
+    operator = context.operator.read()
 
     def change(config: HarnessConfig) -> HarnessConfig:
-        return _extended(read_update(config, call.params), extensions)
+        return _extended(read_update(config, call.params, operator), extensions)
 
     record = await context.store.harnesses.update(
         context.settings.account,
