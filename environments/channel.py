@@ -24,6 +24,8 @@ ANSWER_BYTES = 4 * 1024**2
 QUICK_S = 15.0
 #: Seconds beyond a command's own time-out: 2 from TERM to KILL, the rest for a busy machine.
 COMMAND_GRACE_S = 20.0
+#: 128 and SIGKILL: the exit code of a command that the kernel ended, by bash's custom.
+KILLED = 137
 
 
 class _Answer(BaseModel):
@@ -63,9 +65,15 @@ _Shape = TypeVar("_Shape", bound=_Answer)
 class AgentChannel:
     """Calls into one environment; safe for concurrent use, holds no connection between calls."""
 
-    def __init__(self, connect: Connect) -> None:
-        """Args: `connect` opens a stream to agentd, with a reader whose limit is ANSWER_BYTES."""
+    def __init__(self, connect: Connect, *, memory_kills: Callable[[], int] = lambda: 0) -> None:
+        """Hold no connection.
+
+        Args:
+            connect: opens a stream to agentd, with a reader whose limit is ANSWER_BYTES.
+            memory_kills: counts what the kernel has ended in the environment for want of memory.
+        """
         self._connect = connect
+        self._memory_kills = memory_kills
 
     async def info(self) -> AgentInfo:
         """Ask who answers and how busy it is."""
@@ -105,11 +113,14 @@ class AgentChannel:
             "env": dict(variables or {}),
             "cwd": cwd,
         }
+        kills = self._memory_kills()
         ended = _read(_Ended, await self._ask(request, timeout_s + COMMAND_GRACE_S))
         try:
             end = CommandEnd(ended.end)
         except ValueError:
             raise ConnectionError("agentd gave an unknown end of a command") from None
+        if end is CommandEnd.EXITED and ended.exit_code == KILLED and self._memory_kills() > kills:
+            end = CommandEnd.OUT_OF_MEMORY
         return CommandResult(
             end=end,
             exit_code=ended.exit_code,
