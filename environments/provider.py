@@ -7,7 +7,7 @@ provider, and is spoken of through `channel.AgentChannel`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
 from environments.channel import AgentChannel
@@ -78,4 +78,13 @@ class EnvironmentProvider(Protocol):
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every environment of this owner that is not among `known`; returns how many."""
+        ...
+
+
+@runtime_checkable
+class MeasuresVolumes(Protocol):
+    """A provider whose volumes have no bound of their own."""
+
+    def used_bytes(self, session: str) -> int | None:
+        """What a session's files take on the disk; None where something bounds them. Blocks."""
         ...

@@ -74,7 +74,8 @@ class SandboxTools:
                     return None
                 if record.boot_id != boot_id and not _only_reads(record):
                     return _lost(record, spec)
-                return await self._run(record, environment, spec)
+                # Its limits are those of the host, whatever was asked for.
+                return await self._run(record, environment, environment.spec)
         except EnvironmentGone:
             return _lost(record, spec)
         except EnvironmentRefused as refusal:
