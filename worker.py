@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -24,11 +26,15 @@ from activities.model.warm import warm
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
+from contracts.errors import EnvironmentUnavailable, invalid
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
+from contracts.vault import ApiKeyProviderArn
+from environments.bubblewrap import Bubblewrap
+from environments.egress import EgressProxy
 from environments.host import SandboxHost
-from store import RingSource, Store
+from store import MapSource, RingSource, Store
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -93,10 +99,24 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         stop: set to end it.
     """
     client = await _connect(settings)
-    store = await Store.open(settings.database_url)
-    host = SandboxHost(store, data_dir=settings.data_dir, host_id=settings.host_id)
+    store = await Store.open(settings.database_url, RingSource.of(settings))
+    proxy = EgressProxy(partial(_egress_secret, store, settings))
+    provider = Bubblewrap(
+        settings.data_dir,
+        settings=settings.sandbox,
+        proxy=proxy,
+        operator=MapSource(settings.sandbox.map_file),
+    )
+    host = SandboxHost(
+        store,
+        data_dir=settings.data_dir,
+        host_id=settings.host_id,
+        provider=provider,
+        settings=settings.sandbox,
+    )
     try:
         async with host:
+            await _describe(settings, provider)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -110,7 +130,31 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             await host.stop_unused()
     finally:
+        await proxy.close_all()
         await store.close()
+
+
+async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
+    """The value that the egress proxy adds to requests; it never enters a sandbox.
+
+    Raises:
+        EverloopError: there is none, or it is another account's.
+    """
+    arn = ApiKeyProviderArn.parse(text)
+    if arn.account != settings.account:
+        raise invalid("apiKeyArn", f"{arn} belongs to another account")
+    return await store.api_keys.reveal(arn)
+
+
+async def _describe(settings: Settings, provider: Bubblewrap) -> None:
+    """Write down what isolates environments here, for `everloop status` and for the log."""
+    try:
+        await provider.probe()
+        found = {"sandbox": "bubblewrap", **provider.described()}
+    except EnvironmentUnavailable as error:
+        found = {"sandbox": f"none: {error}"}
+    logging.getLogger(__name__).info("isolation: %s", found)
+    _write(settings, "isolation", found)
 
 
 async def _warm() -> None:
@@ -126,11 +170,15 @@ async def _connect(settings: Settings) -> Client:
 
 
 def _announce(settings: Settings, name: str) -> None:
+    _write(settings, name, {"pid": os.getpid()})
+
+
+def _write(settings: Settings, name: str, value: Mapping[str, object]) -> None:
     run = settings.data_dir / "run"
     run.mkdir(parents=True, exist_ok=True)
     path = run / f"{name}.json"
     fresh = Path(f"{path}.{os.getpid()}")
-    fresh.write_text(json.dumps({"pid": os.getpid()}))
+    fresh.write_text(json.dumps(value))
     fresh.replace(path)
 
 

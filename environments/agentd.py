@@ -31,7 +31,6 @@ running.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -46,6 +45,7 @@ from types import FrameType
 from typing import Any, cast
 
 from environments.agentd_files import COMMANDS, operate
+from environments.agentd_init import STRAY_FD_MAX, hide, split
 from environments.agentd_jobs import RESULTS_MAX, Jobs
 from environments.agentd_loop import READ, WRITE, Loop
 from environments.agentd_memory import end_all, offer_first, processes
@@ -61,11 +61,8 @@ COMMAND_BYTES = 128 * 1024 - 1
 TIMEOUT_MAX_S = 86400
 #: Head plus tail of one command's output; the host's line limit is 4 MiB.
 OUTPUT_BYTES_MAX = 256 * 1024
-#: Descriptors below this that whoever started us left open are closed.
-STRAY_FD_MAX = 1024
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_PR_SET_DUMPABLE = 4
 
 
 class BadRequest(Exception):
@@ -336,6 +333,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Serve until told to shut down."""
+    split()
     fd = int(os.environ["AGENTD_FD"])
     os.set_inheritable(fd, False)
     os.closerange(3, fd)
@@ -343,9 +341,8 @@ def main() -> None:
     listener = socket.socket(fileno=fd)
     config = json.loads(os.environ["AGENTD_CONFIG"])
     offer_first()
-    # Commands share our user id: this keeps them from our memory, our environment and, by
-    # pidfd_getfd, from the listening socket.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # Keeps commands, which share our user id, from the listening socket too.
+    hide()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Not SIG_IGN, which commands would inherit.
         signal.signal(number, _ignore)

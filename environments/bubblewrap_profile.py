@@ -37,6 +37,7 @@ AGENTD_DIR = "/opt/everloop"
 AGENTD_FILES = (
     "agentd.py",
     "agentd_files.py",
+    "agentd_init.py",
     "agentd_jobs.py",
     "agentd_loop.py",
     "agentd_memory.py",
@@ -161,7 +162,7 @@ def arguments(
     ]
     return [
         *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
-        *("--unshare-cgroup-try", "--disable-userns"),
+        *("--unshare-cgroup-try", "--disable-userns", "--as-pid-1"),
         *("--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox"),
         *("--cap-drop", "ALL", "--new-session", "--clearenv"),
         *_set_variables(spec, descriptors.listener, inside.proxy),
@@ -171,7 +172,8 @@ def arguments(
         *("--size", str(spec.limits.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"),
         *("--size", str(SHM_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"),
         *mounts,
-        *("--remount-ro", "/", "--chdir", spec.mount),
+        # bwrap's /dev is a file system in memory without a bound.
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec.mount),
         *("--seccomp", str(descriptors.seccomp), "--info-fd", str(descriptors.info)),
     ]
 
