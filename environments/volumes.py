@@ -61,6 +61,8 @@ class Volumes:
             _make_image(image, self._image_bytes, user)
         if image.exists() and not os.path.ismount(path):
             _run("mount", "-o", "loop,nosuid,nodev,noatime", str(image), str(path))
+            if is_bare:
+                (path / "lost+found").rmdir()
         return path, user
 
     def release(self, path: Path) -> None:

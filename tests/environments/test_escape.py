@@ -4,7 +4,9 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from tests.environments.sandboxes import SPEC, run
 
 Start = Callable[..., Awaitable[AgentChannel]]
 
-ROOT = os.geteuid() == 0
 SHARE = "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0"
 READ = SHARE.replace("def0", "def1")
 
@@ -283,30 +284,52 @@ async def test_an_access_point_that_is_not_mapped_gets_no_environment(sharing: B
         await sharing.start("s", unknown, generation=1)
 
 
-async def test_an_image_takes_the_place_of_the_hosts_programs(tmp_path: Path) -> None:
-    image = tmp_path / "image"
-    image.mkdir()
-    os.chmod(tmp_path, 0o755)
-    os.chmod(image, 0o755)
+def _copy_programs(image: Path) -> None:
+    """bash, cat and Python of this machine, with the libraries that they need."""
+    asked = "import os, sys; print(os.path.realpath(sys.executable), os.path.dirname(os.__file__))"
+    told = subprocess.run(["/usr/bin/python3", "-c", asked], capture_output=True, check=True)
+    python_program, library = told.stdout.decode().split()
+    programs = [Path(python_program), Path("/usr/bin/bash"), Path("/usr/bin/cat")]
+    needed = set(programs)
+    for program in (*programs, *Path(library).glob("lib-dynload/_ctypes.*")):
+        listed = subprocess.run(["ldd", str(program)], capture_output=True, check=True)
+        needed |= {Path(path) for path in re.findall(r"(/\S+)", listed.stdout.decode())}
+    for path in needed:
+        place = image / os.path.realpath(path.parent).lstrip("/") / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place)
+    (image / "usr/bin/python3").symlink_to(python_program)
+    leave_out = shutil.ignore_patterns(
+        "test", "__pycache__", "dist-packages", "config-*", "idlelib"
+    )
+    shutil.copytree(library, image / library.lstrip("/"), ignore=leave_out, symlinks=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
             (image / name).symlink_to(os.readlink(f"/{name}"))
-    (image / "usr").symlink_to("/usr")
-    shutil.rmtree(image / "usr", ignore_errors=True)
-    (image / "usr").unlink(missing_ok=True)
-    (image / "usr").mkdir()
-    for name in ("bin", "lib", "lib64", "share"):
-        (image / "usr" / name).mkdir()
-    (image / "etc").mkdir()
+
+
+async def test_an_image_takes_the_place_of_the_hosts_programs(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    for name in ("etc", "opt/theirs", "srv", "usr/bin"):
+        (image / name).mkdir(parents=True)
     (image / "etc" / "os-release").write_text("NAME=Mine\n")
     (image / "etc" / "shadow").write_text("root:secret\n")
     (tmp_path / "map.json").write_text(json.dumps({"images": {"public.ecr.aws/a/b": str(image)}}))
     provider = Bubblewrap(tmp_path / "data", operator=MapSource(tmp_path / "map.json"))
     spec = EnvironmentSpec(container_uri="public.ecr.aws/a/b")
-    # An image without Python is refused with what is missing, and runs nothing of the host's.
+    # Nothing of the host's helps an image out that lacks a program.
     with pytest.raises(EnvironmentUnavailable, match="python3"):
         await provider.start("s", spec, generation=1)
-    await provider.stop_orphans(())
+    _copy_programs(image)
+    try:
+        sandbox = provider.connect((await provider.start("s", spec, generation=2)).reference)
+        said = await run(sandbox, "cat /etc/os-release /etc/passwd; echo /usr/bin/* /opt/* /srv")
+        assert said.stdout.startswith("NAME=Mine\nuser:x:1000")
+        assert said.stdout.endswith(" /opt/everloop /opt/theirs /srv\n")
+        for command in ("cat /etc/shadow", "echo x > /srv/x", "echo x > /usr/x", "/usr/bin/env"):
+            assert (await run(sandbox, command)).exit_code != 0, command
+    finally:
+        await provider.stop_orphans(())
 
 
 async def test_a_memory_bomb_ends_alone(start: Start) -> None:

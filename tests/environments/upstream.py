@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+async def upstream(tls: ssl.SSLContext | None = None) -> AsyncGenerator[Upstream]:
     kept = Upstream()
     server = await asyncio.start_server(kept.serve, "127.0.0.1", 0, ssl=tls)
     kept.port = server.sockets[0].getsockname()[1]
