@@ -17,6 +17,7 @@ dev: $(READY) ## Run everything on this machine until Ctrl-C
 
 .PHONY: test
 test: $(READY) lint types layers ## Lint, types, layers and all tests
+	@sh deploy/test_engine.sh
 	$(BIN)/pytest
 
 .PHONY: lint
@@ -32,9 +33,17 @@ types: $(READY) ## Check types
 layers: $(READY) ## Check which room imports which
 	$(BIN)/lint-imports
 
+.PHONY: wire
+wire: $(READY) ## Write docs/wire.md from the wire manifest
+	$(BIN)/python -m tests.conformance.table
+
 .PHONY: bench
 bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
 	$(BIN)/python -m bench
+
+.PHONY: chaos
+chaos: $(READY) ## Kill processes at random for minutes while sessions run; MINUTES=5, SEED=
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 .PHONY: picture
 picture: $(READY) ## Draw the README's picture from a run of the demo

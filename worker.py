@@ -33,8 +33,10 @@ from contracts.turn import TASK_QUEUE
 from contracts.vault import ApiKeyProviderArn
 from environments.bubblewrap import Bubblewrap
 from environments.egress import EgressProxy
+from environments.engines import make_provider
 from environments.host import SandboxHost
-from store import MapSource, RingSource, Store
+from environments.provider import EnvironmentProvider
+from store import RingSource, Store
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -101,12 +103,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     client = await _connect(settings)
     store = await Store.open(settings.database_url, RingSource.of(settings))
     proxy = EgressProxy(partial(_egress_secret, store, settings))
-    provider = Bubblewrap(
-        settings.data_dir,
-        settings=settings.sandbox,
-        proxy=proxy,
-        operator=MapSource(settings.sandbox.map_file),
-    )
+    provider = make_provider(settings, proxy)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,
@@ -146,13 +143,15 @@ async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
     return await store.api_keys.reveal(arn)
 
 
-async def _describe(settings: Settings, provider: Bubblewrap) -> None:
+async def _describe(settings: Settings, provider: EnvironmentProvider) -> None:
     """Write down what isolates environments here, for `everloop status` and for the log."""
-    try:
-        await provider.probe()
-        found = {"sandbox": "bubblewrap", **provider.described()}
-    except EnvironmentUnavailable as error:
-        found = {"sandbox": f"none: {error}"}
+    found = {"sandbox": provider.name}
+    if isinstance(provider, Bubblewrap):
+        try:
+            await provider.probe()
+            found |= provider.described()
+        except EnvironmentUnavailable as error:
+            found = {"sandbox": f"none: {error}"}
     logging.getLogger(__name__).info("isolation: %s", found)
     _write(settings, "isolation", found)
 

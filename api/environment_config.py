@@ -5,13 +5,13 @@ has put something in its place, and refused by name otherwise.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from api.faults import Faults
 from contracts.harness import Environment, Filesystem, Lifecycle, Network
 from contracts.operator_map import OperatorMap
 
-NOTHING_MAPPED = OperatorMap()
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
 LIFECYCLE_BOUNDS_S = (60, 28800)
 #: The most of each kind of file system, as AWS's guide and CLI have it.
@@ -23,10 +23,26 @@ _BASE = "environment.agentCoreRuntimeEnvironment"
 _UNMAPPED = "is not mapped to {what} in this installation's EVERLOOP_ENVIRONMENTS_FILE"
 
 
+@dataclass(frozen=True)
+class Installation:
+    """What this installation has for what only AWS can resolve.
+
+    Attributes:
+        operator: the operator's map.
+        any_image: whether images run as they are named, because the engine is one of containers.
+    """
+
+    operator: OperatorMap = OperatorMap()
+    any_image: bool = False
+
+
+NOTHING_MAPPED = Installation()
+
+
 def read_environment(
     params: dict[str, Any],
     faults: Faults,
-    operator: OperatorMap,
+    here: Installation,
     current: Environment | None = None,
 ) -> Environment:
     """The environment that a request asks for.
@@ -34,7 +50,7 @@ def read_environment(
     Args:
         params: of CreateHarness, or of UpdateHarness with its wrappers taken off.
         faults: gets every member that is wrong.
-        operator: what this installation has in AWS's place.
+        here: what this installation has in AWS's place.
         current: what parts that are absent keep; the defaults when None.
     """
     current = current or Environment()
@@ -42,13 +58,15 @@ def read_environment(
     lifecycle = part(wire, "lifecycleConfiguration")
     changes: dict[str, Any] = {"lifecycle": _lifecycle(lifecycle, faults, current.lifecycle)}
     if wire.get("networkConfiguration") is not None:
-        changes["network"] = _network(wire["networkConfiguration"], faults, operator)
+        changes["network"] = _network(wire["networkConfiguration"], faults, here.operator)
     if wire.get("filesystemConfigurations") is not None:
-        changes["filesystems"] = _filesystems(wire["filesystemConfigurations"], faults, operator)
+        changes["filesystems"] = _filesystems(
+            wire["filesystemConfigurations"], faults, here.operator
+        )
     if "environmentVariables" in params:
         changes["variables"] = _variables(params["environmentVariables"], faults)
     if params.get("environmentArtifact"):
-        changes["container_uri"] = _image(params["environmentArtifact"], faults, operator)
+        changes["container_uri"] = _image(params["environmentArtifact"], faults, here)
     return current.model_copy(update=changes)
 
 
@@ -128,9 +146,9 @@ def _variables(wire: dict[str, str], faults: Faults) -> dict[str, str]:
     return wire
 
 
-def _image(wire: dict[str, Any], faults: Faults, operator: OperatorMap) -> str:
+def _image(wire: dict[str, Any], faults: Faults, here: Installation) -> str:
     uri: str = wire["containerConfiguration"]["containerUri"]
-    if uri not in operator.images:
+    if uri not in here.operator.images and not here.any_image:
         faults.add(
             "environmentArtifact.containerConfiguration.containerUri",
             _UNMAPPED.format(what="a root file system"),

@@ -6,7 +6,13 @@ its memory or its VPC would be worse than none.
 
 from typing import Any, cast
 
-from api.environment_config import NOTHING_MAPPED, check_between, part, read_environment
+from api.environment_config import (
+    NOTHING_MAPPED,
+    Installation,
+    check_between,
+    part,
+    read_environment,
+)
 from api.faults import Faults
 from api.tool_config import read_tools
 from contracts.harness import (
@@ -17,7 +23,6 @@ from contracts.harness import (
     Truncation,
 )
 from contracts.model_params import RESERVED_WHY, reserved_params
-from contracts.operator_map import OperatorMap
 
 #: AWS names no bounds. More model calls than this in one invocation is a runaway loop.
 MAX_ITERATIONS = 10_000
@@ -50,12 +55,12 @@ _LIMITS = {
 }
 
 
-def read_config(params: dict[str, Any], operator: OperatorMap = NOTHING_MAPPED) -> HarnessConfig:
+def read_config(params: dict[str, Any], here: Installation = NOTHING_MAPPED) -> HarnessConfig:
     """The configuration that a CreateHarness request asks for, with defaults filled in.
 
     Args:
         params: the request's.
-        operator: what this installation has for access points, images and subnets.
+        here: what this installation has for access points, images and subnets.
 
     Raises:
         ServiceError: ValidationException naming every member that is wrong or not served.
@@ -66,13 +71,13 @@ def read_config(params: dict[str, Any], operator: OperatorMap = NOTHING_MAPPED) 
     members |= _overridable(params, faults)
     if "truncation" in params:
         members["truncation"] = _truncation(params["truncation"], faults)
-    members["environment"] = read_environment(params, faults, operator)
+    members["environment"] = read_environment(params, faults, here)
     faults.raise_if_any()
     return HarnessConfig(**members)
 
 
 def read_update(
-    config: HarnessConfig, params: dict[str, Any], operator: OperatorMap = NOTHING_MAPPED
+    config: HarnessConfig, params: dict[str, Any], here: Installation = NOTHING_MAPPED
 ) -> HarnessConfig:
     """The configuration that an UpdateHarness request makes of a harness's newest one.
 
@@ -91,7 +96,7 @@ def read_update(
         members["execution_role_arn"] = given["executionRoleArn"]
     if "truncation" in given:
         members["truncation"] = _truncation(given["truncation"], faults)
-    members["environment"] = read_environment(given, faults, operator, config.environment)
+    members["environment"] = read_environment(given, faults, here, config.environment)
     if "environmentArtifact" in params and "environmentArtifact" not in given:
         members["environment"] = members["environment"].model_copy(update={"container_uri": None})
     faults.raise_if_any()

@@ -50,23 +50,24 @@ class EnvironmentSpec:
 
     Attributes:
         mount: where the session's volume is seen inside, `/mnt/<name>`.
+        image: the container image it runs; None for the provider's own, which for a bubblewrap
+            sandbox is the machine's programs.
         variables: the environment variables of commands, beside PATH, HOME, LANG and TMPDIR.
         idle_timeout_s: seconds without a call before it is stopped; its files stay.
         max_lifetime_s: seconds after its start when it is stopped; its files stay.
         limits: what it may use.
         shares: shared directories that it sees beside its volume.
-        container_uri: the image it has in place of the machine's own programs.
         subnets: those of its harness, which name private networks that it may reach.
         egress: what of the network it may reach; nothing when None.
     """
 
     mount: str = "/mnt/session"
+    image: str | None = None
     variables: dict[str, str] = field(default_factory=dict[str, str])
     idle_timeout_s: int = 900
     max_lifetime_s: int = 28800
     limits: EnvironmentLimits = EnvironmentLimits()
     shares: tuple[SharedMount, ...] = ()
-    container_uri: str | None = None
     subnets: tuple[str, ...] = ()
     egress: Egress | None = None
 

@@ -13,6 +13,9 @@ from contracts.env_values import items as _list
 from contracts.env_values import whole as _whole
 from contracts.sandbox_settings import SandboxSettings
 
+#: What can run environments.
+ENGINES = ("bubblewrap", "docker", "kubernetes")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -36,6 +39,14 @@ class Settings:
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
             vault use the key in the worker's environment.
         keyed_api_bases: `apiBase` values that callers may send the worker's own keys to.
+        engine: what runs environments: one of `ENGINES`.
+        docker_host: the Engine API's URL, as DOCKER_HOST has it.
+        image: the container image of environments that ask for none.
+        kubernetes_namespace: where pods of environments go.
+        kubernetes_storage_class: of session volumes; None for the cluster's default.
+        kubernetes_volume_size: of a session volume, as Kubernetes writes quantities.
+        kubernetes_runtime_class: as `gvisor`; None for the cluster's default.
+        kubeconfig: a file, as KUBECONFIG has it; None for a service account's.
         keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
         sandbox: what environments of this machine may use and reach.
     """
@@ -56,6 +67,14 @@ class Settings:
     signatures: str | None = None
     keys_from_env: bool = False
     keyed_api_bases: tuple[str, ...] = ()
+    engine: str = "bubblewrap"
+    docker_host: str = "unix:///var/run/docker.sock"
+    image: str = "docker.io/library/python:3.12-slim"
+    kubernetes_namespace: str = "everloop"
+    kubernetes_storage_class: str | None = None
+    kubernetes_volume_size: str = "1Gi"
+    kubernetes_runtime_class: str | None = None
+    kubeconfig: str | None = None
     keyring: str | None = field(default=None, repr=False)
     sandbox: SandboxSettings = SandboxSettings()
 
@@ -89,6 +108,18 @@ class Settings:
             signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
+            engine=_choice(env, "EVERLOOP_ENGINE", ENGINES) or cls.engine,
+            docker_host=env.get("EVERLOOP_DOCKER_HOST")
+            or env.get("DOCKER_HOST")
+            or cls.docker_host,
+            image=env.get("EVERLOOP_IMAGE") or cls.image,
+            kubernetes_namespace=env.get("EVERLOOP_KUBERNETES_NAMESPACE")
+            or cls.kubernetes_namespace,
+            kubernetes_storage_class=env.get("EVERLOOP_KUBERNETES_STORAGE_CLASS") or None,
+            kubernetes_volume_size=env.get("EVERLOOP_KUBERNETES_VOLUME_SIZE")
+            or cls.kubernetes_volume_size,
+            kubernetes_runtime_class=env.get("EVERLOOP_KUBERNETES_RUNTIME_CLASS") or None,
+            kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=env.get("EVERLOOP_KEYRING") or None,
             sandbox=SandboxSettings.from_env(env),
         )

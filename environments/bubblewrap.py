@@ -240,6 +240,9 @@ class Bubblewrap:
             rules = self._resolver.rules(egress, subnets)
             await self._proxy.open(directory.name, directory / "proxy" / "s", rules)
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def _enter(self, directory: Path) -> None:
         """Make a directory that only we can enter; parents made by `mkdir` would be open."""
         self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class Resolver:
         Raises:
             EnvironmentUnavailable: one is not mapped, or is not there.
         """
-        if not spec.shares and spec.container_uri is None:
+        if not spec.shares and spec.image is None:
             return [], None
         operator = self._map()
         mounts: list[Mount] = []
@@ -38,14 +38,14 @@ class Resolver:
                 )
             directory = _directory(found.directory, share.access_point_arn)
             mounts.append(Mount(directory, share.path, found.read_only))
-        if spec.container_uri is None:
+        if spec.image is None:
             return mounts, None
-        image = operator.images.get(spec.container_uri)
+        image = operator.images.get(spec.image)
         if image is None:
             raise EnvironmentUnavailable(
-                f"the image {spec.container_uri} is not mapped to a root file system here"
+                f"the image {spec.image} is not mapped to a root file system here"
             )
-        return mounts, _directory(image, spec.container_uri)
+        return mounts, _directory(image, spec.image)
 
     def rules(self, egress: Egress, subnets: tuple[str, ...]) -> Rules:
         """What a sandbox may reach: its harness's list, and the networks opened for it.

@@ -128,6 +128,15 @@ def inside_files(mount: str) -> dict[str, bytes]:
     return files
 
 
+def user_files(user: int, home: str) -> dict[str, str]:
+    """`passwd` and `group` of a container whose commands have this user id."""
+    return {
+        "passwd": f"root:x:0:0::/root:/bin/false\nuser:x:{user}:{user}::{home}:/bin/bash\n"
+        "nobody:x:65534:65534::/:/bin/false\n",
+        "group": f"root:x:0:\nuser:x:{user}:\nnogroup:x:65534:\n",
+    }
+
+
 def base_variables(mount: str, *, proxy: bool = False) -> dict[str, str]:
     """The environment that every command has."""
     variables = {
@@ -178,7 +187,8 @@ def arguments(
     ]
 
 
-def _set_variables(spec: EnvironmentSpec, listener: int, proxy: bool) -> list[str]:
+def agentd_config(spec: EnvironmentSpec, *, proxy: bool = False) -> str:
+    """What agentd reads from AGENTD_CONFIG, whatever the provider."""
     config = {
         **asdict(spec.limits),
         "mount": spec.mount,
@@ -186,10 +196,14 @@ def _set_variables(spec: EnvironmentSpec, listener: int, proxy: bool) -> list[st
         "variables": base_variables(spec.mount, proxy=proxy),
         "proxy": f"{PROXY_DIR}/s" if proxy else None,
     }
+    return json.dumps(config)
+
+
+def _set_variables(spec: EnvironmentSpec, listener: int, proxy: bool) -> list[str]:
     variables = {
         **base_variables(spec.mount),
         "AGENTD_FD": str(listener),
-        "AGENTD_CONFIG": json.dumps(config),
+        "AGENTD_CONFIG": agentd_config(spec, proxy=proxy),
     }
     return [word for name, value in variables.items() for word in ("--setenv", name, value)]
 

@@ -128,6 +128,7 @@ class SandboxHost:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+        await self._provider.close()
 
     @asynccontextmanager
     async def use(self, session: str, spec: EnvironmentSpec) -> AsyncGenerator[Environment]:
@@ -419,7 +420,7 @@ def _digest(spec: EnvironmentSpec) -> str:
         spec.mount,
         asdict(spec.limits),
         [asdict(share) for share in spec.shares],
-        spec.container_uri,
+        spec.image,
         spec.subnets,
         spec.egress and spec.egress.model_dump(mode="json"),
     ]

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
+from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
 
 #: Plain JSON that finds an environment again; only its provider reads it.
@@ -80,6 +81,10 @@ class EnvironmentProvider(Protocol):
         """End every environment of this owner that is not among `known`; returns how many."""
         ...
 
+    async def close(self) -> None:
+        """Let go of what was held to speak with environments; they run on."""
+        ...
+
 
 @runtime_checkable
 class MeasuresVolumes(Protocol):
@@ -88,3 +93,19 @@ class MeasuresVolumes(Protocol):
     def used_bytes(self, session: str) -> int | None:
         """What a session's files take on the disk; None where something bounds them. Blocks."""
         ...
+
+
+def refuse_local(spec: EnvironmentSpec, name: str) -> None:
+    """For providers that have neither shared directories nor a way to the network.
+
+    Raises:
+        EnvironmentUnavailable: the specification asks for one; nothing is left out silently.
+    """
+    if spec.shares:
+        raise EnvironmentUnavailable(
+            f"file systems by access point are served by bubblewrap environments, not by {name}"
+        )
+    if spec.egress is not None and spec.egress.mode != "none":
+        raise EnvironmentUnavailable(
+            f"the egress extension is served by bubblewrap environments, not by {name}"
+        )

@@ -247,7 +247,7 @@ class Assembler:
                     id=part.id,
                     name=part.name,
                     input=arguments,
-                    input_text=text or "{}",
+                    input_text=text if text.strip() else "{}",
                     origin=self._target.origin,
                     opaque=part.opaque,
                 )

@@ -34,13 +34,14 @@ def refusal(use: ToolUseBlock, offered: Sequence[ToolSpec]) -> str | None:
     if spec is None:
         names = ", ".join(f"`{spec.name}`" for spec in offered) or "none"
         return f"Error: there is no tool named `{use.name}`. The tools are: {names}."
-    faults = _faults(spec.schema, use.input)
+    faults = faults_of(spec.schema, use.input)
     if not faults:
         return None
     return f"Error: the arguments do not fit the schema of `{use.name}`: {'; '.join(faults)}."
 
 
-def _faults(schema: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+def faults_of(schema: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+    """The first few faults of arguments against a tool's schema, in words for the model."""
     validator = _validator(json.dumps(schema, sort_keys=True))
     if validator is None:
         return []

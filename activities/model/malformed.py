@@ -7,6 +7,7 @@ again right after has lost the thread, and every further round would cost money 
 from collections.abc import Sequence
 
 from activities.model.assemble import Settled, arguments_of
+from activities.model.checks import faults_of
 from contracts.messages import Message, StopReason, TextBlock, ToolUseBlock
 from contracts.tools import ToolSpec
 
@@ -14,6 +15,8 @@ from contracts.tools import ToolSpec
 def is_garbled(use: ToolUseBlock, offered: Sequence[ToolSpec]) -> bool:
     """Whether a call's arguments are no JSON object, or are missing though the tool needs some.
 
+    OpenAI streams no fragment at all for a call without arguments, which is right for a tool whose
+    schema takes `{}` and a fault for any other, whatever keyword of the schema asks for members.
     Arguments that are there and do not fit the schema are an honest mistake, and no fault of form.
     """
     try:
@@ -21,7 +24,7 @@ def is_garbled(use: ToolUseBlock, offered: Sequence[ToolSpec]) -> bool:
     except ValueError:
         return True
     spec = next((spec for spec in offered if spec.name == use.name), None)
-    return spec is not None and not arguments and bool(spec.schema.get("required"))
+    return spec is not None and not arguments and bool(faults_of(spec.schema, {}))
 
 
 def ends_turn(

@@ -116,7 +116,7 @@ def environment_spec(run: RunConfig) -> EnvironmentSpec:
             SharedMount(share.access_point_arn or "", share.mount_path)
             for share in environment.shares
         ),
-        container_uri=environment.container_uri,
+        image=environment.container_uri,
         subnets=environment.network.subnets,
         egress=run.config.extensions.egress,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from api.context import Call, Context
 from api.digest import request_digest
+from api.environment_config import Installation
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
 from api.own.extensions import read_extensions
@@ -24,7 +25,7 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        _extended(read_config(call.params, context.operator.read()), extensions),
+        _extended(read_config(call.params, _installation(context)), extensions),
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
         tags=tags,
@@ -70,10 +71,10 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
     extensions = read_extensions(call.headers)
-    operator = context.operator.read()
+    here = _installation(context)
 
     def change(config: HarnessConfig) -> HarnessConfig:
-        return _extended(read_update(config, call.params, operator), extensions)
+        return _extended(read_update(config, call.params, here), extensions)
 
     record = await context.store.harnesses.update(
         context.settings.account,
@@ -101,6 +102,10 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
 
 def _extended(config: HarnessConfig, extensions: HarnessExtensions | None) -> HarnessConfig:
     return config if extensions is None else config.model_copy(update={"extensions": extensions})
+
+
+def _installation(context: Context) -> Installation:
+    return Installation(context.operator.read(), context.settings.engine != "bubblewrap")
 
 
 def _digest(params: Mapping[str, Any], extensions: HarnessExtensions | None) -> str:

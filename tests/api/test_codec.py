@@ -38,6 +38,7 @@ def test_serves_every_operation_of_both_services_on_its_own_route():
     assert len(OPERATIONS) == 250
 
 
+@pytest.mark.wire("invoke.form", "invoke.content", "error.constraints")
 @pytest.mark.parametrize(("service", "name"), OPERATIONS)
 def test_reads_what_botocore_sends(service: str, name: str):
     shape = operation_model(service, name).input_shape
@@ -84,6 +85,7 @@ def test_botocore_reads_what_is_written(service: str, name: str):
     check()
 
 
+@pytest.mark.wire("stream.form")
 @pytest.mark.parametrize("name", EVENT_STREAMS)
 def test_botocore_reads_every_event(name: str):
     operation = wire_model().operations["bedrock-agentcore", name]

@@ -26,6 +26,14 @@ def without_metadata(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
+@pytest.mark.wire(
+    "credential.create",
+    "credential.arn",
+    "credential.secret-arn",
+    "credential.get",
+    "credential.update",
+    "credential.delete",
+)
 def test_a_provider_lives_as_on_aws(control: Any):
     before = datetime.now(UTC) - timedelta(seconds=2)
     created = control.create_api_key_credential_provider(name="openai", apiKey=KEY)
@@ -64,6 +72,7 @@ def test_a_provider_lives_as_on_aws(control: Any):
         control.delete_api_key_credential_provider(name="openai")
 
 
+@pytest.mark.wire("credential.taken")
 def test_a_name_that_is_taken_is_a_conflict(control: Any):
     control.create_api_key_credential_provider(name="taken", apiKey=KEY)
     with pytest.raises(control.exceptions.ConflictException, match="taken"):
@@ -71,6 +80,7 @@ def test_a_name_that_is_taken_is_a_conflict(control: Any):
     control.delete_api_key_credential_provider(name="taken")
 
 
+@pytest.mark.wire("credential.list")
 def test_the_paginator_sees_each_once(control: Any):
     made = [f"page-{number}" for number in range(5)]
     for name in made:
@@ -83,6 +93,7 @@ def test_the_paginator_sees_each_once(control: Any):
         control.delete_api_key_credential_provider(name=name)
 
 
+@pytest.mark.wire("credential.get")
 def test_times_are_numbers_as_the_model_says(api: ApiProcess, control: Any):
     control.create_api_key_credential_provider(name="times", apiKey=KEY)
     path = "/identities/GetApiKeyCredentialProvider"
@@ -93,6 +104,7 @@ def test_times_are_numbers_as_the_model_says(api: ApiProcess, control: Any):
     control.delete_api_key_credential_provider(name="times")
 
 
+@pytest.mark.wire("credential.vault")
 def test_the_token_vault_is_the_one_that_aws_makes(control: Any):
     vault = control.get_token_vault()
     assert vault["tokenVaultId"] == "default"
@@ -103,6 +115,7 @@ def test_the_token_vault_is_the_one_that_aws_makes(control: Any):
         control.get_token_vault(tokenVaultId="mine")
 
 
+@pytest.mark.wire("credential.external", "credential.bad-key")
 @pytest.mark.parametrize(
     ("members", "field"),
     [
@@ -127,6 +140,7 @@ def test_bad_requests_name_the_member_and_show_no_key(
     assert KEY.encode() not in answer.body
 
 
+@pytest.mark.wire("credential.create")
 def test_a_key_is_in_no_answer_no_log_and_no_file(tmp_path: Path):
     running = start_api(tmp_path)
     control = client("bedrock-agentcore-control", running.url)

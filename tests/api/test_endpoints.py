@@ -28,6 +28,7 @@ def version_of(control: Any, harness_id: str, name: str) -> tuple[str, str]:
     return shown["liveVersion"], shown["targetVersion"]
 
 
+@pytest.mark.wire("endpoint.default", "endpoint.create", "endpoint.status", "endpoint.get")
 def test_default_follows_the_newest_version_and_named_ones_stay(control: Any):
     harness_id = made(control, "followed", versions=2)
     pinned = create(control, harness_id, "prod", description="What customers use")
@@ -49,6 +50,7 @@ def test_default_follows_the_newest_version_and_named_ones_stay(control: Any):
     assert version_of(control, harness_id, "prod") == ("2", "2")
 
 
+@pytest.mark.wire("endpoint.update")
 def test_promotes_and_rolls_back(control: Any):
     harness_id = made(control, "promoted", versions=3)
     first = create(control, harness_id, "prod", targetVersion="1", description="d")
@@ -71,6 +73,7 @@ def test_promotes_and_rolls_back(control: Any):
     assert (described["liveVersion"], described["description"]) == ("2", "e")
 
 
+@pytest.mark.wire("endpoint.default")
 def test_default_is_not_made_changed_or_deleted(control: Any):
     harness_id = made(control, "fixed", versions=2)
     with pytest.raises(control.exceptions.ConflictException, match="DEFAULT"):
@@ -84,6 +87,7 @@ def test_default_is_not_made_changed_or_deleted(control: Any):
     assert version_of(control, harness_id, "DEFAULT") == ("2", "2")
 
 
+@pytest.mark.wire("endpoint.name-taken", "endpoint.missing-version", "endpoint.get")
 def test_a_name_in_use_conflicts_and_what_is_missing_is_named(control: Any):
     harness_id = made(control, "strict")
     create(control, harness_id, "prod")
@@ -105,6 +109,7 @@ def test_a_name_in_use_conflicts_and_what_is_missing_is_named(control: Any):
         control.list_harness_endpoints(harnessId="nobody-aaaaaaaaaa")
 
 
+@pytest.mark.wire("harness.quotas", "endpoint.list")
 def test_a_harness_has_at_most_ten_and_lists_them_in_pages(control: Any):
     harness_id = made(control, "crowded")
     names = [f"e{number}" for number in range(10)]
@@ -124,6 +129,7 @@ def test_a_harness_has_at_most_ten_and_lists_them_in_pages(control: Any):
     assert [each["endpointName"] for each in seen] == ["DEFAULT", *names, "late"]
 
 
+@pytest.mark.wire("harness.delete-endpoints", "endpoint.delete")
 def test_a_harness_with_named_endpoints_is_not_deleted(control: Any):
     harness_id = made(control, "guarded")
     create(control, harness_id, "prod")
@@ -140,6 +146,7 @@ def test_a_harness_with_named_endpoints_is_not_deleted(control: Any):
         control.get_harness_endpoint(harnessId=harness_id, endpointName="DEFAULT")
 
 
+@pytest.mark.wire("endpoint.token")
 def test_repeated_tokens_answer_as_the_first_time(control: Any):
     harness_id = made(control, "tokens", versions=2)
     which = {"harnessId": harness_id, "endpointName": "prod", "clientToken": TOKEN}

@@ -57,6 +57,7 @@ def storage(path: str) -> dict[str, Any]:
     return {"sessionStorage": {"mountPath": path}}
 
 
+@pytest.mark.wire("harness.vpc", "harness.mounts", "harness.image")
 def test_everything_that_is_mapped_comes_back_as_it_was_given(control: Any) -> None:
     runtime = {
         "lifecycleConfiguration": {"idleRuntimeSessionTimeout": 60, "maxLifetime": 28800},
@@ -185,3 +186,15 @@ def test_an_unreadable_map_keeps_the_api_from_starting(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_text('{"images": {"a": "relative"}}')
     with pytest.raises(AssertionError, match=r"map\.json: images: .*absolute path"):
         start_api(tmp_path, EVERLOOP_ENVIRONMENTS_FILE=str(tmp_path / "map.json"))
+
+
+def test_an_engine_of_containers_takes_any_image(tmp_path: Path) -> None:
+    running = start_api(tmp_path, EVERLOOP_ENGINE="docker")
+    body = {
+        "harnessName": "boxed",
+        "executionRoleArn": ROLE,
+        "environmentArtifact": {"containerConfiguration": {"containerUri": "public.ecr.aws/a/b"}},
+    }
+    answer = call(running.port, "POST", "/harnesses", body)
+    running.stop()
+    assert answer.status == 201 and "environmentArtifact" in answer.json["harness"]

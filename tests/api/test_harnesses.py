@@ -21,6 +21,22 @@ def refund_tool(**changes: Any) -> dict[str, Any]:
     return {"type": "inline_function", "name": "refund", "config": config, **changes}
 
 
+@pytest.mark.wire(
+    "harness.create",
+    "harness.names",
+    "harness.answer",
+    "harness.status",
+    "harness.system-prompt",
+    "harness.tools",
+    "harness.environment",
+    "harness.network",
+    "harness.role",
+    "model.default",
+    "limit.iterations",
+    "limit.timeout",
+    "truncation.default",
+    "session.lifecycle",
+)
 def test_creates_a_harness_with_awss_defaults(control: Any):
     before = datetime.now(UTC) - timedelta(seconds=2)
     answer = control.create_harness(harnessName="plain", executionRoleArn=ROLE)
@@ -65,6 +81,13 @@ def test_creates_a_harness_with_awss_defaults(control: Any):
     }
 
 
+@pytest.mark.wire(
+    "harness.answer",
+    "harness.memory-disabled",
+    "harness.environment",
+    "harness.get",
+    "session.storage",
+)
 def test_gives_back_everything_that_was_asked_for(control: Any):
     asked: dict[str, Any] = {
         "model": {
@@ -111,6 +134,7 @@ def test_gives_back_everything_that_was_asked_for(control: Any):
     assert version["harness"] == harness
 
 
+@pytest.mark.wire("tools.inline", "tools.unnamed")
 def test_names_unnamed_tools_and_unwraps_their_schemas(control: Any):
     wrapped = {"description": "Ask", "inputSchema": {"json": SCHEMA}}
     harness = control.create_harness(
@@ -122,6 +146,7 @@ def test_names_unnamed_tools_and_unwraps_their_schemas(control: Any):
     assert harness["tools"][1]["config"]["inlineFunction"]["inputSchema"] == SCHEMA
 
 
+@pytest.mark.wire("harness.token")
 def test_a_repeated_token_gives_the_first_answer_and_refuses_another_request(control: Any):
     asked = {"harnessName": "once", "executionRoleArn": ROLE, "clientToken": TOKEN}
     first = control.create_harness(**asked)["harness"]
@@ -132,6 +157,7 @@ def test_a_repeated_token_gives_the_first_answer_and_refuses_another_request(con
     assert refused.value.response["fieldList"][0]["name"] == "clientToken"
 
 
+@pytest.mark.wire("harness.name-taken")
 def test_a_name_in_use_conflicts(control: Any):
     control.create_harness(harnessName="taken", executionRoleArn=ROLE)
     with pytest.raises(control.exceptions.ConflictException, match="taken") as refused:
@@ -139,6 +165,7 @@ def test_a_name_in_use_conflicts(control: Any):
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
 
 
+@pytest.mark.wire("harness.list")
 def test_lists_in_pages(control: Any):
     made = [
         control.create_harness(harnessName=f"page_{i}", executionRoleArn=ROLE)["harness"]
@@ -155,12 +182,32 @@ def test_lists_in_pages(control: Any):
         assert found[harness["harnessId"]] == {name: harness[name] for name in summary}
 
 
+@pytest.mark.wire("harness.list-default")
+def test_a_page_has_fifty_unless_asked(control: Any):
+    for number in range(51):
+        control.create_harness(harnessName=f"many_{number}", executionRoleArn=ROLE)
+    assert len(control.list_harnesses()["harnesses"]) == 50
+    assert len(control.list_harnesses(maxResults=100)["harnesses"]) > 50
+
+
+@pytest.mark.wire("harness.page-token")
 def test_a_forged_page_token_is_refused(control: Any):
     with pytest.raises(control.exceptions.ValidationException) as refused:
         control.list_harnesses(nextToken="bm90LWEtdG9rZW4=")
     assert refused.value.response["fieldList"][0]["name"] == "nextToken"
 
 
+@pytest.mark.wire("harness.delete-memory")
+@pytest.mark.parametrize("choice", [True, False])
+def test_deletes_a_harness_without_memory_whatever_should_become_of_one(control: Any, choice: bool):
+    made = control.create_harness(harnessName=f"forgetful_{choice}", executionRoleArn=ROLE)
+    harness_id = made["harness"]["harnessId"]
+    control.delete_harness(harnessId=harness_id, deleteManagedMemory=choice)
+    with pytest.raises(control.exceptions.ResourceNotFoundException):
+        control.get_harness(harnessId=harness_id)
+
+
+@pytest.mark.wire("harness.delete")
 def test_deletes_a_harness(control: Any):
     harness_id = control.create_harness(harnessName="short", executionRoleArn=ROLE)["harness"][
         "harnessId"
@@ -182,6 +229,7 @@ def test_an_operation_that_is_not_served_says_so(control: Any):
     assert error["ResponseMetadata"]["HTTPStatusCode"] == 501
 
 
+@pytest.mark.wire("truncation.summarization")
 def test_summarization_is_kept_as_it_was_asked_for(control: Any):
     truncation = {
         "strategy": "summarization",

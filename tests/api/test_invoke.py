@@ -58,6 +58,7 @@ async def ask_for_approval(turn: Turn) -> None:
     await turn.close(StopReason.TOOL_USE)
 
 
+@pytest.mark.wire("invoke.form", "invoke.session-echo", "stream.form")
 async def test_a_turn_is_an_event_stream(live: Live):
     live.sessions.play = answer_briefly
     answer = await live.invoke(await live.harness())
@@ -78,6 +79,7 @@ async def test_a_turn_is_an_event_stream(live: Live):
     }
 
 
+@pytest.mark.wire("stream.live")
 async def test_pieces_arrive_while_the_model_still_speaks(live: Live):
     seen = asyncio.Event()
 
@@ -100,6 +102,9 @@ async def test_pieces_arrive_while_the_model_still_speaks(live: Live):
     assert reader.assemble(first + rest)[0].text == "Once upon a time"
 
 
+@pytest.mark.wire(
+    "invoke.actor", "override.scope", "override.model", "override.allowed-tools", "override.limits"
+)
 async def test_overrides_hold_for_one_invocation(live: Live):
     live.sessions.play = answer_briefly
     arn = await live.harness(systemPrompt=[{"text": "Be brief."}], maxIterations=9)
@@ -121,6 +126,7 @@ async def test_overrides_hold_for_one_invocation(live: Live):
     assert (configs[0].harness_arn, configs[0].harness_version) == (arn, "1")
 
 
+@pytest.mark.wire("invoke.content", "invoke.result-json", "invoke.history")
 async def test_all_kinds_of_content_reach_the_transcript(live: Live):
     live.sessions.play = answer_briefly
     arn = await live.harness()
@@ -156,6 +162,7 @@ async def test_all_kinds_of_content_reach_the_transcript(live: Live):
     assert plain[2]["blocks"][0]["status"] == "error"
 
 
+@pytest.mark.wire("inline.september", "inline.echo")
 async def test_a_person_answers_in_a_second_call(live: Live):
     live.sessions.play = ask_for_approval
     arn = await live.harness()
@@ -170,6 +177,7 @@ async def test_a_person_answers_in_a_second_call(live: Live):
     assert [waiting for _, waiting in live.sessions.brought] == [False, True]
 
 
+@pytest.mark.wire("inline.new-text")
 async def test_a_refused_invocation_is_an_http_error(live: Live):
     live.sessions.play = ask_for_approval
     arn = await live.harness()
@@ -179,6 +187,7 @@ async def test_a_refused_invocation_is_an_http_error(live: Live):
     assert refused.value.response["fieldList"][0]["name"].startswith("messages[0]")
 
 
+@pytest.mark.wire("invoke.busy")
 async def test_a_busy_session_throttles(live: Live):
     live.sessions.refusal = ServiceError(AwsError.THROTTLING, "invocation a is running")
     arn = await live.harness()
@@ -205,6 +214,7 @@ async def test_a_refused_second_update_follows_the_turn_that_the_first_began(liv
     assert told.text == "Hi there"
 
 
+@pytest.mark.wire("invoke.busy")
 async def test_enqueue_is_passed_on(live: Live):
     live.sessions.play = answer_briefly
     with_header(live.data, "x-everloop-if-busy", "enqueue")
@@ -212,6 +222,7 @@ async def test_enqueue_is_passed_on(live: Live):
     assert live.sessions.brought[0][0].enqueue
 
 
+@pytest.mark.wire("invoke.idempotency", "invoke.trace")
 async def test_the_same_invocation_id_shows_the_same_turn_again(live: Live):
     live.sessions.play = answer_briefly
     with_header(live.data, "x-everloop-invocation-id", "order-17")
@@ -254,6 +265,7 @@ async def test_a_client_that_comes_late_sees_the_turn_from_its_beginning(live: L
     assert len(live.sessions.brought) == 1
 
 
+@pytest.mark.wire("invoke.idempotency")
 async def test_the_sdks_own_invocation_id_is_the_key(live: Live):
     live.sessions.play = answer_briefly
     await live.say(await live.harness())
@@ -261,6 +273,7 @@ async def test_the_sdks_own_invocation_id_is_the_key(live: Live):
     assert len(request.invocation_id) == 36
 
 
+@pytest.mark.wire("stream.errors")
 async def test_a_failed_turn_raises_in_the_stream(live: Live):
     async def fail(turn: Turn) -> None:
         await turn.open()
@@ -273,6 +286,7 @@ async def test_a_failed_turn_raises_in_the_stream(live: Live):
         await live.say(arn)
 
 
+@pytest.mark.wire("invoke.qualifier-unknown")
 async def test_an_unknown_endpoint_is_named(live: Live):
     arn = await live.harness()
     with pytest.raises(live.data.exceptions.ResourceNotFoundException, match="canary"):
@@ -281,6 +295,7 @@ async def test_an_unknown_endpoint_is_named(live: Live):
     assert await live.say(arn, qualifier="DEFAULT")
 
 
+@pytest.mark.wire("stream.silence")
 async def test_a_silent_stream_is_kept_alive(live: Live, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(api.stream, "KEEP_ALIVE_S", 0.02)
     silent = asyncio.Event()
@@ -321,6 +336,7 @@ async def test_a_run_that_is_gone_ends_the_stream(live: Live, monkeypatch: pytes
     assert raised.value.response["Error"]["Code"] == "internalServerException"
 
 
+@pytest.mark.wire("error.unexpected")
 async def test_an_unforeseen_error_ends_the_stream_with_an_opaque_id(
     live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -346,6 +362,7 @@ async def test_a_run_that_never_began_is_an_http_error(live: Live, monkeypatch: 
         await live.invoke(arn)
 
 
+@pytest.mark.wire("invoke.disconnect")
 async def test_a_turn_goes_on_when_its_client_leaves(live: Live):
     left = asyncio.Event()
 
@@ -370,6 +387,7 @@ async def test_a_turn_goes_on_when_its_client_leaves(live: Live):
     assert record is not None and record.state is InvocationState.ENDED
 
 
+@pytest.mark.wire("invoke.qualifier", "version.running-turn")
 async def test_a_qualifier_chooses_the_version_and_a_running_turn_keeps_its_own(live: Live):
     arn = await live.harness(maxIterations=1)
     harness_id = arn.rpartition("/")[2]

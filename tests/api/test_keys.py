@@ -84,6 +84,7 @@ def listing(api: ApiProcess, key: Key, token: str | None = None) -> Any:
     return ask
 
 
+@pytest.mark.wire("auth.sigv4")
 def test_a_signed_lifecycle_works(api: ApiProcess, key: Key) -> None:
     control = client(CONTROL, api.url, key)
     made = control.create_harness(harnessName="mine", executionRoleArn=ROLE)["harness"]
@@ -108,6 +109,7 @@ def test_health_needs_no_signature(api: ApiProcess) -> None:
     assert call(api.port, "GET", "/ping").status == 200
 
 
+@pytest.mark.wire("auth.sigv4")
 def test_a_request_without_a_signature_is_refused(api: ApiProcess) -> None:
     answer = call(api.port, "GET", "/harnesses")
     assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
@@ -122,6 +124,7 @@ def test_a_stranger_cannot_make_the_server_read_a_body(api: ApiProcess) -> None:
     assert (answer.status, answer.error) == (403, "MissingAuthenticationTokenException")
 
 
+@pytest.mark.wire("auth.sigv4", "auth.sessions")
 def test_a_wrong_secret_an_unknown_key_and_a_session_token_are_refused(
     api: ApiProcess, key: Key
 ) -> None:
@@ -169,6 +172,7 @@ def test_an_old_request_is_refused(api: ApiProcess, key: Key) -> None:
     assert "Signature expired" in told[2]
 
 
+@pytest.mark.wire("auth.accounts")
 def test_another_accounts_key_is_refused(api: ApiProcess, data_dir: Path) -> None:
     theirs = make_key(data_dir, "--account", "111122223333")
     told = error_of(listing(api, theirs))

@@ -182,6 +182,18 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
+@pytest.mark.wire(
+    "error.fields",
+    "error.constraints",
+    "tools.names",
+    "tools.inline-schema",
+    "allowed.grammar",
+    "session.lifecycle",
+    "session.storage",
+    "truncation.config",
+    "model.reserved-params",
+    "harness.variables",
+)
 @pytest.mark.parametrize(("members", "fields"), BAD_HARNESSES, ids=lambda value: str(value)[:60])
 def test_names_every_member_at_fault(api: ApiProcess, members: dict[str, Any], fields: list[str]):
     body = {"harnessName": "good", "executionRoleArn": ROLE, **members}
@@ -193,6 +205,7 @@ def test_names_every_member_at_fault(api: ApiProcess, members: dict[str, Any], f
     assert all(name in answer.json["message"] for name in fields)
 
 
+@pytest.mark.wire("error.unparsable")
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"\xff", b"NaN", b'{"maxIterations": NaN}', b"[" * 100_000, b"9" * 5000],
@@ -213,6 +226,7 @@ def test_a_body_that_is_no_object_is_refused(api: ApiProcess, body: bytes):
     assert (answer.status, answer.fields[0]) == (400, "body")
 
 
+@pytest.mark.wire("invoke.bounds")
 def test_a_deeply_nested_document_is_refused(api: ApiProcess):
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(200):
@@ -246,18 +260,21 @@ def test_refused_secrets_are_not_repeated(api: ApiProcess):
     assert b"12345678" not in answer.body
 
 
+@pytest.mark.wire("invoke.bounds")
 def test_a_body_that_is_too_large_is_refused(api: ApiProcess):
     answer = call(api.port, "POST", "/harnesses", b" " * (6 * 1024 * 1024 + 1))
     assert (answer.status, answer.error) == (400, "ValidationException")
     assert "6291456 bytes" in answer.json["message"]
 
 
+@pytest.mark.wire("invoke.bounds")
 def test_headers_that_are_too_large_are_refused(api: ApiProcess):
     answer = call(api.port, "GET", "/harnesses", headers={"x-large": "a" * 33_000})
     assert (answer.status, answer.error) == (400, "ValidationException")
     assert "32768" in answer.json["message"]
 
 
+@pytest.mark.wire("error.constraints")
 @pytest.mark.parametrize(
     ("query", "fields"),
     [
@@ -275,6 +292,7 @@ def test_query_parameters_are_checked(api: ApiProcess, query: str, fields: list[
     assert (answer.status, answer.fields) == (400, fields)
 
 
+@pytest.mark.wire("error.unknown-route", "error.request-id")
 @pytest.mark.parametrize("path", ["/", "/harness", "/harnesses/", "/harnesses/a/b/c/d", "/%2e%2e"])
 def test_a_path_that_no_operation_has_is_unknown(api: ApiProcess, path: str):
     answer = call(api.port, "GET", path)
@@ -283,6 +301,7 @@ def test_a_path_that_no_operation_has_is_unknown(api: ApiProcess, path: str):
     assert answer.headers["x-amzn-requestid"]
 
 
+@pytest.mark.wire("auth.development")
 @pytest.mark.parametrize(
     ("header", "value"),
     [
@@ -323,12 +342,14 @@ BAD_MESSAGES: list[tuple[list[dict[str, Any]], list[str]]] = [
 ]
 
 
+@pytest.mark.wire("invoke.messages", "invoke.no-images")
 @pytest.mark.parametrize(("messages", "fields"), BAD_MESSAGES, ids=lambda value: str(value)[:60])
 def test_messages_are_checked(api: ApiProcess, messages: object, fields: list[str]):
     answer = call(api.port, "POST", invoke_path(), {"messages": messages}, {SESSION: "s" * 33})
     assert (answer.status, answer.fields) == (400, fields)
 
 
+@pytest.mark.wire("invoke.session-id")
 @pytest.mark.parametrize(
     ("headers", "fields"),
     [
@@ -347,6 +368,7 @@ def test_invocation_headers_are_checked(
     assert (answer.status, answer.fields) == (400, fields)
 
 
+@pytest.mark.wire("invoke.harness-arn", "invoke.harness-elsewhere")
 @pytest.mark.parametrize(
     ("arn", "status", "error"),
     [
@@ -362,6 +384,7 @@ def test_foreign_harnesses_are_not_served(api: ApiProcess, arn: str, status: int
     assert arn in answer.json["message"] or "absent-0123456789" in answer.json["message"]
 
 
+@pytest.mark.wire("error.form")
 def test_the_answer_to_a_fault_is_json(api: ApiProcess):
     answer = call(api.port, "POST", "/harnesses", {})
     assert answer.headers["content-type"] == "application/json"

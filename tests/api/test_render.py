@@ -95,6 +95,7 @@ def end(reason: StopReason = StopReason.END_TURN) -> Event:
     return row(Ended(stop_reason=reason))
 
 
+@pytest.mark.wire("stream.text", "stream.no-text-start", "stream.metadata")
 def test_a_text_turn_has_the_frames_that_aws_sends():
     renderer = Renderer()
     assert renderer.feed(row(Opened())) == []
@@ -121,6 +122,7 @@ def test_a_text_turn_has_the_frames_that_aws_sends():
     assert renderer.ended
 
 
+@pytest.mark.wire("stream.tool-use", "stream.tool-result")
 def test_a_tool_turn_shows_the_call_and_its_result():
     use = ToolUseBlock(id="t1", name="shell", input={"a": 1}, input_text='{"a": 1}')
     renderer = Renderer()
@@ -140,6 +142,7 @@ def test_a_tool_turn_shows_the_call_and_its_result():
     assert (last.text, last.usage and last.usage["inputTokens"]) == ("Done.", 10)
 
 
+@pytest.mark.wire("stream.long-results", "stream.tool-result")
 def test_long_results_are_split_and_empty_ones_have_no_piece():
     long = "x" * 20_000
     calls = [call("t1", long), call("t2", ""), call("t3", "no", status=ToolStatus.ERROR)]
@@ -151,12 +154,14 @@ def test_long_results_are_split_and_empty_ones_have_no_piece():
     assert told.blocks[2].start["toolResult"]["status"] == "error"
 
 
+@pytest.mark.wire("stream.empty-input")
 def test_a_call_without_arguments_sends_an_empty_object():
     use = ToolUseBlock(id="t1", name="shell", input_text="")
     (told,) = reader.read(data(Renderer().feed(settled(), says(use))))
     assert told.blocks[0].input == "{}"
 
 
+@pytest.mark.wire("stream.empty-input")
 def test_a_call_that_streamed_no_arguments_is_complete_when_the_next_begins():
     renderer = Renderer()
     frames = renderer.feed(
@@ -171,6 +176,7 @@ def test_a_call_that_streamed_no_arguments_is_complete_when_the_next_begins():
     assert [block.input for block in told.blocks] == ["{}", "{}"]
 
 
+@pytest.mark.wire("stream.retried-call", "stop.interrupted")
 def test_a_higher_attempt_interrupts_what_was_shown():
     renderer = Renderer()
     frames = renderer.feed(delta(text("Once up")))
@@ -228,6 +234,7 @@ def test_the_end_closes_an_open_message(reason: StopReason):
     assert (told.text, told.stop, told.blocks[1].input) == ("Once", reason, "")
 
 
+@pytest.mark.wire("stop.max_iterations_exceeded")
 def test_a_limit_after_results_is_a_bare_stop():
     renderer = Renderer()
     renderer.feed(settled(), says(ToolUseBlock(id="t1", name="shell"), stop=StopReason.TOOL_USE))
@@ -238,6 +245,7 @@ def test_a_limit_after_results_is_a_bare_stop():
     ]
 
 
+@pytest.mark.wire("inline.partial")
 def test_handed_over_calls_are_shown_again():
     renderer = Renderer()
     renderer.feed(row(Results(tool_use_ids=("t1",))), calls=[call("t1", "a")])
@@ -252,6 +260,7 @@ def test_handed_over_calls_are_shown_again():
     ]
 
 
+@pytest.mark.wire("stream.errors")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -287,6 +296,7 @@ def test_a_late_refusal_is_an_exception_with_its_fields():
     }
 
 
+@pytest.mark.wire("stream.silence")
 def test_botocore_drops_the_keep_alive():
     renderer = Renderer()
     frames = [*renderer.feed(delta(text("One"))), KEEP_ALIVE]
@@ -390,6 +400,7 @@ def described(block: Block) -> tuple[Any, ...]:
             raise AssertionError(block)
 
 
+@pytest.mark.wire("stream.reasoning")
 @settings(max_examples=300, derandomize=True, database=None, deadline=None)
 @given(seen_logs())
 def test_every_view_of_a_log_tells_the_same_conversation(log: tuple[list[Fed], list[Any]]):

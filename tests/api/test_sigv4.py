@@ -64,6 +64,7 @@ SEGMENTS = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s.isprintab
 TEXTS = st.text(max_size=12).filter(lambda s: "\ud800" > max(s, default="") or s.isprintable())
 
 
+@pytest.mark.wire("auth.sigv4")
 @given(
     segments=SEGMENTS,
     trailing=st.booleans(),
@@ -200,3 +201,17 @@ def test_a_signature_for_something_else_is_invalid(headers: dict[str, str], told
     error = refused(headers)
     assert error.detail.error is AwsError.INVALID_SIGNATURE
     assert told in error.detail.message
+
+
+def test_whoever_replays_a_request_can_change_the_sdks_id_but_no_key_that_was_signed() -> None:
+    session = "x-amzn-bedrock-agentcore-runtime-session-id"
+    plain = signed(headers={session: "s" * 33})
+    # docs/identity.md says what this allows, and that the other key forbids it.
+    check({**plain, "amz-sdk-invocation-id": "another"})
+    keyed = signed(headers={session: "s" * 33, "x-everloop-invocation-id": "order-17"})
+    check({**keyed, "amz-sdk-invocation-id": "another"})
+    without = {name: keyed[name] for name in keyed if name != "x-everloop-invocation-id"}
+    for altered in (without, {**keyed, "x-everloop-invocation-id": "order-18"}):
+        assert refused(altered).detail.error is AwsError.INVALID_SIGNATURE
+    moved = {**plain, session: "t" * 33}
+    assert refused(moved).detail.error is AwsError.INVALID_SIGNATURE

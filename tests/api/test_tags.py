@@ -18,6 +18,7 @@ def tags(control: Any, arn: str) -> dict[str, str]:
     return control.list_tags_for_resource(resourceArn=arn)["tags"]
 
 
+@pytest.mark.wire("tags.set", "tags.create")
 def test_tags_a_harness(control: Any):
     arn = made(control, "tagged", tags={"team": "support", "stage": ""})["arn"]
     assert tags(control, arn) == {"team": "support", "stage": ""}
@@ -31,6 +32,7 @@ def test_tags_a_harness(control: Any):
     assert tags(control, arn) == {"stage": "test"}
 
 
+@pytest.mark.wire("tags.create", "tags.propagate")
 def test_an_endpoint_has_tags_of_its_own_and_default_those_given_at_create(control: Any):
     harness = made(control, "tagged_endpoints", tags={"team": "a"})
     where = {"harnessId": harness["harnessId"], "endpointName": "prod"}
@@ -45,6 +47,7 @@ def test_an_endpoint_has_tags_of_its_own_and_default_those_given_at_create(contr
     assert tags(control, again["arn"]) == {}
 
 
+@pytest.mark.wire("tags.missing")
 def test_a_deleted_harness_has_no_tags(control: Any):
     harness = made(control, "untagged", tags={"a": "b"})
     control.delete_harness(harnessId=harness["harnessId"])
@@ -57,6 +60,7 @@ def test_a_deleted_harness_has_no_tags(control: Any):
             call()
 
 
+@pytest.mark.wire("tags.bounds")
 def test_a_resource_has_at_most_fifty(control: Any):
     arn = made(control, "fifty", tags={f"k{number}": "v" for number in range(50)})["arn"]
     control.tag_resource(resourceArn=arn, tags={"k0": "changed"})
@@ -65,6 +69,7 @@ def test_a_resource_has_at_most_fifty(control: Any):
     assert tags(control, arn)["k0"] == "changed"
 
 
+@pytest.mark.wire("tags.bounds")
 def test_reserved_keys_are_refused_everywhere(control: Any):
     invalid = control.exceptions.ValidationException
     reserved = {"AWS:team": "x"}
@@ -86,6 +91,7 @@ def test_tags_are_part_of_what_a_token_stands_for(control: Any):
     assert refused.value.response["reason"] == "IdempotentParameterMismatchException"
 
 
+@pytest.mark.wire("tags.missing")
 def test_arns_of_other_things_places_and_accounts_are_refused(control: Any):
     missing = control.exceptions.ResourceNotFoundException
     with pytest.raises(missing, match="not the ARN of a harness"):

@@ -15,6 +15,7 @@ def made(control: Any, name: str, **members: Any) -> dict[str, Any]:
     return control.create_harness(harnessName=name, executionRoleArn=ROLE, **members)["harness"]
 
 
+@pytest.mark.wire("harness.update", "version.each-update", "harness.get")
 def test_an_update_makes_a_version_and_keeps_what_it_does_not_name(control: Any):
     first = made(
         control,
@@ -51,6 +52,7 @@ def test_an_update_makes_a_version_and_keeps_what_it_does_not_name(control: Any)
     assert get(harnessId=first["harnessId"], harnessVersion="2")["harness"] == second
 
 
+@pytest.mark.wire("harness.update")
 def test_an_empty_list_or_map_replaces_the_whole(control: Any):
     harness_id = made(control, "emptied", tools=[refund_tool()], environmentVariables={"A": "1"})[
         "harnessId"
@@ -60,6 +62,7 @@ def test_an_empty_list_or_map_replaces_the_whole(control: Any):
     assert "environmentVariables" not in updated["harness"]
 
 
+@pytest.mark.wire("harness.update-environment")
 def test_parts_of_the_environment_are_kept_or_replaced_each_by_itself(control: Any):
     mounts = [{"sessionStorage": {"mountPath": "/mnt/work"}}]
     lifecycle = {"idleRuntimeSessionTimeout": 600, "maxLifetime": 6000}
@@ -87,6 +90,7 @@ def test_parts_of_the_environment_are_kept_or_replaced_each_by_itself(control: A
         update(lifecycleConfiguration={"idleRuntimeSessionTimeout": 61})
 
 
+@pytest.mark.wire("harness.update-empty-wrapper")
 @pytest.mark.parametrize("member", ["memory", "environmentArtifact", "authorizerConfiguration"])
 def test_a_wrapper_without_a_value_clears(control: Any, member: str):
     harness = made(control, f"cleared_{member}")
@@ -96,6 +100,7 @@ def test_a_wrapper_without_a_value_clears(control: Any, member: str):
     assert member == "memory" or member not in updated
 
 
+@pytest.mark.wire("harness.update-wrappers")
 def test_null_in_a_wrapper_clears_too(control: Any, api: Any):
     harness_id = made(control, "nulled")["harnessId"]
     body = {"memory": {"optionalValue": None}}
@@ -103,6 +108,7 @@ def test_null_in_a_wrapper_clears_too(control: Any, api: Any):
     assert (answer.status, answer.json["harness"]["harnessVersion"]) == (200, "2")
 
 
+@pytest.mark.wire("harness.update-wrappers", "harness.image")
 def test_a_wrapped_value_is_read_as_at_creation(control: Any):
     harness_id = made(control, "wrapped")["harnessId"]
     update = control.update_harness
@@ -117,6 +123,7 @@ def test_a_wrapped_value_is_read_as_at_creation(control: Any):
     )
 
 
+@pytest.mark.wire("version.refused-update")
 def test_a_refused_update_makes_no_version(control: Any):
     harness_id = made(control, "refused")["harnessId"]
     with pytest.raises(control.exceptions.ValidationException, match="maxIterations"):
@@ -124,6 +131,7 @@ def test_a_refused_update_makes_no_version(control: Any):
     assert control.get_harness(harnessId=harness_id)["harness"]["harnessVersion"] == "1"
 
 
+@pytest.mark.wire("harness.update-token")
 def test_a_repeated_token_updates_once(control: Any):
     harness_id = made(control, "updated_once")["harnessId"]
     asked = {"harnessId": harness_id, "maxIterations": 5, "clientToken": TOKEN}
@@ -136,6 +144,7 @@ def test_a_repeated_token_updates_once(control: Any):
     assert refused.value.response["reason"] == "IdempotentParameterMismatchException"
 
 
+@pytest.mark.wire("version.list")
 def test_lists_versions_newest_first_in_pages(control: Any):
     first = made(control, "versioned")
     harness_id = first["harnessId"]

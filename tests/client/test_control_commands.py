@@ -192,6 +192,8 @@ def test_apply_creates_then_changes_nothing_then_changes_what_differs(
     assert [line.strip("+- ,") for line in changed] == [
         '"STAGE": "test"',
         '"STAGE": "prod"',
+        "maxIterations: 5",
+        "maxIterations: 75",
         '"text": "Be kind."',
         '"text": "Be brief."',
         '"team": "support"',
@@ -203,7 +205,7 @@ def test_apply_creates_then_changes_nothing_then_changes_what_differs(
     harness = control.get_harness(harnessId=harness_id)["harness"]
     assert harness["systemPrompt"] == [{"text": "Be brief."}]
     assert harness["environmentVariables"] == {"STAGE": "prod"}
-    assert harness["maxIterations"] == 5, "what the file does not name is left as it is"
+    assert harness["maxIterations"] == 75, "what the file does not name has its default"
     tags = control.list_tags_for_resource(resourceArn=harness["arn"])["tags"]
     assert tags == {"owner": "me"}
     assert run("diff").stdout == ""
@@ -282,6 +284,7 @@ def test_the_published_schema_is_the_commands_and_tells_files_apart(run: Run) ->
     jsonschema.Draft202012Validator.check_schema(published)
     check: Any = jsonschema.Draft202012Validator(published)
     declared: dict[str, Any] = yaml.safe_load(FILE.format(name="helper"))
+    declared["endpoints"] = {"prod": 3, "beta": "latest", "old": {"version": "1"}}
     assert not list(check.iter_errors(declared))
     mistakes: tuple[dict[str, Any], ...] = (
         {"modle": {}},
@@ -290,6 +293,9 @@ def test_the_published_schema_is_the_commands_and_tells_files_apart(run: Run) ->
         {"model": {}},
         {"truncation": {"strategy": "some"}},
         {"clientToken": "x"},
+        {"endpoints": {"DEFAULT": 1}},
+        {"endpoints": {"prod": {"verison": 1}}},
+        {"endpoints": {"prod": "newest"}},
     )
     for wrong in mistakes:
         assert list(check.iter_errors({**declared, **wrong})), wrong

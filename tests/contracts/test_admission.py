@@ -44,6 +44,7 @@ def test_a_user_message_starts_a_turn() -> None:
     assert plan.answers == ()
 
 
+@pytest.mark.wire("invoke.history")
 def test_a_conversation_with_answered_tool_calls_may_be_brought_along() -> None:
     messages = (
         user(text("a")),
@@ -55,6 +56,7 @@ def test_a_conversation_with_answered_tool_calls_may_be_brought_along() -> None:
     assert plan_turn(messages, ()).append == messages
 
 
+@pytest.mark.wire("inline.june", "inline.september")
 def test_both_protocol_generations_answer_a_waiting_call() -> None:
     alone = plan_turn((user(result("call-1")),), PENDING)
     with_echo = plan_turn((assistant(use("call-1")), user(result("call-1"))), PENDING)
@@ -69,6 +71,7 @@ def test_text_may_follow_the_last_answer() -> None:
     assert len(plan.answers) == 2
 
 
+@pytest.mark.wire("invoke.last-message", "inline.wrong-id", "inline.new-text")
 @pytest.mark.parametrize(
     ("messages", "pending", "says"),
     [
@@ -99,6 +102,7 @@ def test_refuses_and_says_what_is_wrong(
     assert says in refused.value.detail.message
 
 
+@pytest.mark.wire("invoke.bounds")
 def test_bounds_the_number_of_messages() -> None:
     with pytest.raises(ServiceError, match="at most 1000"):
         plan_turn((user(text("a")),) * 1001, ())

@@ -13,6 +13,14 @@ TOOLS = (
 )
 
 
+@pytest.mark.wire(
+    "allowed.star",
+    "allowed.name",
+    "allowed.namespace",
+    "allowed.member",
+    "allowed.inline",
+    "allowed.nothing",
+)
 @pytest.mark.parametrize(
     ("patterns", "selected"),
     [

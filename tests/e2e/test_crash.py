@@ -70,6 +70,7 @@ def test_finishes_after_a_process_is_killed_mid_tool(hurt: Stack, name: str) -> 
     assert hurt.invoke(arn, session, work, key=key).messages == finished.messages
 
 
+@pytest.mark.wire("stream.retried-call")
 @pytest.mark.parametrize("name", PROCESSES)
 def test_finishes_after_a_process_is_killed_mid_stream(hurt: Stack, name: str) -> None:
     hurt.wait_ready(name)

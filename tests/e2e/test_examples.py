@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.stack import Stack
 from tests.providers.background import in_background
 from tests.providers.said import Said
@@ -30,6 +32,7 @@ def shop_assistant(asked: Asked) -> Said:
     return Said(text=f"{parcel[0]}, found by find_order for 4711." if looked_up else "No idea.")
 
 
+@pytest.mark.wire("model.switch", "override.model")
 def test_a_session_goes_from_provider_to_provider(new_stack: Callable[..., Stack]) -> None:
     with in_background(lambda: speaking(shop_assistant)) as providers:
         stack = new_stack(

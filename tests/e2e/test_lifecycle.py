@@ -11,6 +11,7 @@ from tests.e2e.stack import DEMO, ROLE, Stack, new_session, say, wait_until
 TWO_STEPS = "Run the shell command `sleep 2; echo done`"
 
 
+@pytest.mark.wire("invoke.qualifier", "endpoint.update", "harness.delete-endpoints")
 def test_a_harness_lives_from_create_to_delete(stack: Stack) -> None:
     control: Any = stack.control
     name = f"life{uuid.uuid4().hex[:8]}"
@@ -65,6 +66,7 @@ def test_a_harness_lives_from_create_to_delete(stack: Stack) -> None:
             call(harnessId=harness_id)
 
 
+@pytest.mark.wire("version.running-turn")
 def test_a_running_turn_keeps_the_version_that_it_began_with(stack: Stack) -> None:
     arn = stack.harness()
     told: list[str] = []

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.activities.model.replay import Reply, Request, call_delta, chat, error, replaying
 from tests.e2e.stack import Stack, new_session, say
 from tests.providers.background import in_background
@@ -16,6 +18,7 @@ def at(url: str) -> dict[str, Any]:
     return {"liteLlmModelConfig": {"modelId": "openai/m", "apiBase": url}}
 
 
+@pytest.mark.wire("stop.malformed_tool_use")
 def test_arguments_garbled_twice_end_the_turn_and_the_session_goes_on(stack: Stack) -> None:
     garbled = shell('{"command": "ls')
     replies = (garbled, garbled, chat({"content": "Sorry."}))
@@ -29,6 +32,7 @@ def test_arguments_garbled_twice_end_the_turn_and_the_session_goes_on(stack: Sta
     assert (again.stop_reason, again.text) == ("end_turn", "Sorry.")
 
 
+@pytest.mark.wire("truncation.summarization")
 def test_a_summary_lets_a_long_turn_go_on(stack: Stack) -> None:
     def answer(request: Request) -> Reply:
         if "tools" not in request.body:

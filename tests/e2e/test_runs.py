@@ -40,6 +40,7 @@ def runs(stack: Stack, session: str) -> list[WorkflowExecution]:
     return sorted(asyncio.run(ask()), key=lambda run: run.start_time)
 
 
+@pytest.mark.wire("inline.waits")
 def test_a_late_answer_starts_a_new_run_from_the_stored_call(impatient: Stack) -> None:
     arn, session = impatient.harness(tools=[APPROVAL]), new_session()
     told = impatient.invoke(arn, session, say("Ask for approval to ship"))

@@ -68,6 +68,7 @@ async def history(stack: Stack, workflow_id: str) -> bytes:
     return b"".join(event.SerializeToString() for event in events)
 
 
+@pytest.mark.wire("model.key")
 def test_a_planted_key_reaches_its_provider_and_nothing_else(
     stack: Stack, recorder: KeyRecorder, planted: str
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_planted_key_reaches_its_provider_and_nothing_else(
     assert files_with(planted, stack.data_dir) == []
 
 
+@pytest.mark.wire("model.key-missing")
 def test_a_deleted_provider_ends_the_turn_with_its_arn(stack: Stack) -> None:
     name = f"p{uuid.uuid4().hex[:8]}"
     made = stack.control.create_api_key_credential_provider(name=name, apiKey="sk-short-lived")

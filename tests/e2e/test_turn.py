@@ -34,6 +34,7 @@ def refused(call: Any) -> ClientError:
     return caught.value
 
 
+@pytest.mark.wire("stream.text", "stream.live", "stop.end_turn")
 def test_a_text_turn_streams_in_awss_order(stack: Stack) -> None:
     arn = stack.harness()
     # The worker that has just started still loads its model gateway during its first call.
@@ -53,6 +54,14 @@ def test_a_text_turn_streams_in_awss_order(stack: Stack) -> None:
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"] > 0
 
 
+@pytest.mark.wire(
+    "stream.tool-use",
+    "stream.tool-result",
+    "stream.metadata",
+    "stream.block-index",
+    "stop.tool_use",
+    "stop.tool_result",
+)
 def test_a_command_runs_in_the_environment_and_its_result_is_streamed(stack: Stack) -> None:
     told = stack.invoke(
         stack.harness(), new_session(), say("Run the shell command `echo $((6 * 7)) from $HOME`")
@@ -67,6 +76,7 @@ def test_a_command_runs_in_the_environment_and_its_result_is_streamed(stack: Sta
     assert_indices_ascend(told)
 
 
+@pytest.mark.wire("session.continues")
 def test_files_stay_for_the_next_turn_of_the_session(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     stack.invoke(arn, session, say("Write the file `notes/plan.txt` containing `ship it`"))
@@ -74,6 +84,7 @@ def test_files_stay_for_the_next_turn_of_the_session(stack: Stack) -> None:
     assert json.loads(told.results[0])["stdout"].strip() == "ship it"
 
 
+@pytest.mark.wire("stream.parallel", "limit.iterations")
 def test_independent_calls_run_at_once_and_results_keep_call_order(stack: Stack) -> None:
     told = stack.invoke(
         stack.harness(),
@@ -82,6 +93,7 @@ def test_independent_calls_run_at_once_and_results_keep_call_order(stack: Stack)
             "At the same time: Run the shell command `sleep 1; date +%s%N` "
             "and run the shell command `date +%s%N`"
         ),
+        maxIterations=2,
     )
     assert len(told.tool_uses) == 2
     assert told.stops == ["tool_use", "tool_result", "end_turn"]
@@ -100,6 +112,7 @@ def ask_for_approval(stack: Stack, session: str) -> tuple[str, Told]:
     return arn, stack.invoke(arn, session, say("Ask for approval to delete the old backups"))
 
 
+@pytest.mark.wire("inline.hand-over", "inline.september", "inline.echo", "stop.tool_use")
 def test_an_inline_call_ends_the_stream_and_its_answer_resumes_the_turn(stack: Stack) -> None:
     session = new_session()
     arn, told = ask_for_approval(stack, session)
@@ -113,6 +126,7 @@ def test_an_inline_call_ends_the_stream_and_its_answer_resumes_the_turn(stack: S
     assert "approved" in resumed.text.lower()
 
 
+@pytest.mark.wire("inline.june")
 def test_the_june_form_with_the_assistant_message_resumes_too(stack: Stack) -> None:
     session = new_session()
     arn, told = ask_for_approval(stack, session)
@@ -125,6 +139,7 @@ def test_the_june_form_with_the_assistant_message_resumes_too(stack: Stack) -> N
     assert resumed.stops == ["tool_result", "end_turn"]
 
 
+@pytest.mark.wire("inline.wrong-id", "inline.new-text")
 def test_wrong_repeated_and_missing_answers_are_refused_and_lose_nothing(stack: Stack) -> None:
     session = new_session()
     arn, told = ask_for_approval(stack, session)
@@ -144,6 +159,13 @@ def test_wrong_repeated_and_missing_answers_are_refused_and_lose_nothing(stack: 
     assert again.response["Error"]["Code"] == "ValidationException"
 
 
+@pytest.mark.wire(
+    "stop.max_iterations_exceeded",
+    "stop.max_output_tokens_exceeded",
+    "stop.timeout_exceeded",
+    "override.limits",
+    "limit.tokens",
+)
 def test_each_limit_has_its_own_stop_reason(stack: Stack) -> None:
     arn = stack.harness()
     work = say("Repeat 5 times: Run the shell command `true`")
@@ -157,6 +179,7 @@ def test_each_limit_has_its_own_stop_reason(stack: Stack) -> None:
     assert slow.stop_reason == "timeout_exceeded"
 
 
+@pytest.mark.wire("limit.cut-message")
 def test_a_session_goes_on_after_a_limit_with_a_valid_transcript(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     stack.invoke(arn, session, say("Run the shell command `sleep 60`"), timeoutSeconds=2)
@@ -165,6 +188,7 @@ def test_a_session_goes_on_after_a_limit_with_a_valid_transcript(stack: Stack) -
     assert "still here" in told.results[0]
 
 
+@pytest.mark.wire("stream.model-error", "stream.errors")
 def test_a_final_provider_error_ends_the_stream_with_runtime_client_error(stack: Stack) -> None:
     arn = stack.harness(model={"liteLlmModelConfig": {"modelId": "demo/no-such-model"}})
     with pytest.raises(EventStreamError) as failed:
@@ -173,6 +197,7 @@ def test_a_final_provider_error_ends_the_stream_with_runtime_client_error(stack:
     assert "no-such-model" in failed.value.response["Error"]["Message"]
 
 
+@pytest.mark.wire("invoke.busy")
 def test_a_busy_session_is_refused_naming_the_running_invocation_or_queued(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     first = stack.open(arn, session, say("Run the shell command `sleep 2`"), key="first-one")
@@ -187,6 +212,7 @@ def test_a_busy_session_is_refused_naming_the_running_invocation_or_queued(stack
     assert Told(list(first)).stop_reason == "end_turn"
 
 
+@pytest.mark.wire("invoke.idempotency")
 def test_the_same_key_attaches_and_other_parameters_under_it_are_refused(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     work = say("Run the shell command `echo once >> effects.txt; cat effects.txt`")
@@ -199,6 +225,7 @@ def test_the_same_key_attaches_and_other_parameters_under_it_are_refused(stack: 
     assert error.response["reason"] == "IdempotentParameterMismatchException"
 
 
+@pytest.mark.wire("allowed.enforced")
 def test_an_unknown_tool_choice_is_not_offered(stack: Stack) -> None:
     told = stack.invoke(
         stack.harness(allowedTools=["file_operations"]),

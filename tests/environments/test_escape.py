@@ -316,7 +316,7 @@ async def test_an_image_takes_the_place_of_the_hosts_programs(tmp_path: Path) ->
     (image / "etc" / "shadow").write_text("root:secret\n")
     (tmp_path / "map.json").write_text(json.dumps({"images": {"public.ecr.aws/a/b": str(image)}}))
     provider = Bubblewrap(tmp_path / "data", operator=MapSource(tmp_path / "map.json"))
-    spec = EnvironmentSpec(container_uri="public.ecr.aws/a/b")
+    spec = EnvironmentSpec(image="public.ecr.aws/a/b")
     # Nothing of the host's helps an image out that lacks a program.
     with pytest.raises(EnvironmentUnavailable, match="python3"):
         await provider.start("s", spec, generation=1)

@@ -13,6 +13,7 @@ def do(mount: Path, command: str, path: str, **arguments: Any) -> str:
     return operate({"command": command, "path": path, **arguments}, str(mount))
 
 
+@pytest.mark.wire("tools.file-create", "tools.file-view")
 def test_create_makes_parents_and_view_numbers_lines(tmp_path: Path) -> None:
     made = do(tmp_path, "create", "a/b/f.txt", file_text="one\ntwo\n")
     assert made == "Successfully created file 'a/b/f.txt'"
@@ -22,12 +23,14 @@ def test_create_makes_parents_and_view_numbers_lines(tmp_path: Path) -> None:
     assert do(tmp_path, "view", "a") == "b"
 
 
+@pytest.mark.wire("tools.file-view")
 def test_view_of_a_directory_has_one_name_per_line(tmp_path: Path) -> None:
     for name in ("b", "a", ".c"):
         (tmp_path / name).touch()
     assert do(tmp_path, "view", ".") == ".c\na\nb"
 
 
+@pytest.mark.wire("tools.file-view")
 @pytest.mark.parametrize(
     ("view_range", "shown"),
     [([2, 3], "2: b\n3: c"), ([3, -1], "3: c\n4: d"), ([1, 99], "1: a\n2: b\n3: c\n4: d")],
@@ -45,6 +48,7 @@ def test_a_range_that_is_none_is_explained(tmp_path: Path, view_range: list[int]
     )
 
 
+@pytest.mark.wire("tools.file-replace")
 def test_str_replace_needs_exactly_one_match(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x y x")
     replace = {"old_str": "y", "new_str": "z"}
@@ -58,6 +62,7 @@ def test_str_replace_needs_exactly_one_match(tmp_path: Path) -> None:
     assert do(tmp_path, "str_replace", "f", old_str="", new_str="").startswith("Error: ")
 
 
+@pytest.mark.wire("tools.file-insert")
 def test_insert_counts_from_the_top(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("a\nb\n")
     said = do(tmp_path, "insert", "f", insert_line=0, new_str="top")

@@ -106,6 +106,7 @@ async def _nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.close()
 
 
+@pytest.mark.wire("session.lifecycle")
 async def test_idle_environments_stop_and_keep_their_files(host: SandboxHost, store: Store) -> None:
     spec = EnvironmentSpec(idle_timeout_s=1)
     async with host.use("s", spec) as environment:
@@ -271,6 +272,7 @@ async def test_a_host_keeps_its_lease(host: SandboxHost, store: Store) -> None:
     assert await store.environments.alive() == ("here",)
 
 
+@pytest.mark.wire("session.storage")
 async def test_another_mount_makes_another_environment_with_the_same_files(
     host: SandboxHost,
 ) -> None:

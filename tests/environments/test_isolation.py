@@ -90,6 +90,7 @@ async def test_makes_no_namespaces_and_mounts(sandbox: AgentChannel) -> None:
     assert said.split() == ["EPERM"] * 4
 
 
+@pytest.mark.wire("harness.network")
 async def test_reaches_no_network(sandbox: AgentChannel) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         said = await _python(

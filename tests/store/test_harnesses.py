@@ -86,6 +86,7 @@ async def test_a_refused_create_does_not_use_up_its_token(store: Store) -> None:
     assert (await create(store, "helper", "token")).startswith("helper-")
 
 
+@pytest.mark.wire("harness.delete")
 async def test_a_deleted_harness_is_not_found_and_a_repeated_delete_answers(store: Store) -> None:
     harness_id = await create(store, "helper")
     assert await delete(store, harness_id, "token") == "DELETING"

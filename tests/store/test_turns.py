@@ -70,6 +70,7 @@ async def test_a_refused_invocation_changes_nothing_and_says_why(play: Play) -> 
     assert record.ended_at is not None
 
 
+@pytest.mark.wire("stream.parallel")
 async def test_a_turn_with_tools_leaves_results_in_call_order(play: Play) -> None:
     await play.open("i1")
     await play.step("i1", 0, sandbox("a"), sandbox("b"))
@@ -99,6 +100,7 @@ async def test_calls_for_the_caller_alone_end_the_stream_with_the_assistant_mess
     assert (call.id, call.state) == ("a", CallState.WAITING)
 
 
+@pytest.mark.wire("inline.mixed", "inline.several")
 async def test_results_before_a_handover_are_shown_and_the_waiting_calls_told_again(
     play: Play,
 ) -> None:
@@ -115,6 +117,7 @@ async def test_results_before_a_handover_are_shown_and_the_waiting_calls_told_ag
     assert payloads[3] == Handover(tool_use_ids=("b", "c"))
 
 
+@pytest.mark.wire("inline.all-at-once", "inline.several")
 async def test_all_answers_at_once_settle_the_message_with_the_text_behind(play: Play) -> None:
     await play.ask_person("i1", inline("a"), inline("b"))
     opened = await play.open("i2", answers(("b", "no"), ("a", "yes"), text="Go on"))
@@ -133,6 +136,7 @@ async def test_all_answers_at_once_settle_the_message_with_the_text_behind(play:
     assert (last.seq, last.invocation_id) == (3, "i2")
 
 
+@pytest.mark.wire("inline.partial")
 async def test_a_partial_answer_is_shown_and_the_rest_waits_on(play: Play) -> None:
     await play.ask_person("i1", inline("a"), inline("b"))
     opened = await play.open("i2", answers(("b", "no")))
@@ -150,6 +154,7 @@ async def test_a_partial_answer_is_shown_and_the_rest_waits_on(play: Play) -> No
     assert [event.payload for event in await play.events("i3")][1] == Results(tool_use_ids=("a",))
 
 
+@pytest.mark.wire("inline.new-text")
 async def test_new_text_while_calls_wait_is_refused_and_they_wait_on(play: Play) -> None:
     await play.ask_person("i1", inline("a"))
     assert (await play.open("i2", says("Hello?"))).state is InvocationState.REFUSED
@@ -157,6 +162,7 @@ async def test_new_text_while_calls_wait_is_refused_and_they_wait_on(play: Play)
     assert len(await play.messages()) == 2
 
 
+@pytest.mark.wire("inline.mixed")
 async def test_calls_left_to_run_follow_the_answers_and_text_waits_for_them(play: Play) -> None:
     await play.ask_person("i1", inline("a"), sandbox("b"))
     opened = await play.open("i2", answers(("a", "yes"), text="Go on"))

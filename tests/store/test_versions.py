@@ -58,6 +58,7 @@ async def test_a_change_that_raises_leaves_nothing_not_even_its_token(store: Sto
     assert (await update(store, harness_id, "token")).version == "2"
 
 
+@pytest.mark.wire("harness.token-window")
 async def test_a_token_still_answers_after_the_harness_is_gone(store: Store) -> None:
     harness_id = await create(store)
     first = await update(store, harness_id, "token")
@@ -93,6 +94,7 @@ async def test_a_token_of_another_list_is_refused(store: Store) -> None:
         await store.harnesses.versions(ACCOUNT, harness_id, limit=1, after=after)
 
 
+@pytest.mark.wire("harness.quotas")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_a_harness_has_at_most_so_many_versions(store: Store) -> None:
     harness_id = await create(store)
@@ -105,6 +107,7 @@ async def test_a_harness_has_at_most_so_many_versions(store: Store) -> None:
     assert caught.value.detail.error is AwsError.QUOTA
 
 
+@pytest.mark.wire("harness.quotas")
 async def test_an_account_has_at_most_so_many_harnesses(store: Store) -> None:
     first = await create(store)
     for number in range(MAX_HARNESSES - 2):

@@ -26,6 +26,9 @@ FileOption = Annotated[
     Path,
     typer.Option("-f", "--file", metavar="FILE", help="The harness's declaration, YAML or JSON."),
 ]
+PruneOption = Annotated[
+    bool, typer.Option("--prune", help="Delete the endpoints that the file does not have.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "apply",
         help="Create the harness that a file declares, or update it to match; shows a diff first. "
-        "What the file does not name is left as it is.",
+        "A member that the file does not name gets its default.",
         epilog=examples("everloop apply -f harness.yaml", "everloop apply -f harness.yaml --yes"),
     )(apply)
     app.command(
@@ -55,6 +58,7 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     file: FileOption = DEFAULT_FILE,
+    prune: PruneOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
@@ -70,7 +74,7 @@ def apply(
 
     declared = read(file)
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
-    made = plan(aws, declared)
+    made = plan(aws, declared, prune=prune)
     _print_diff(made, to_stderr=as_json)
     if made.diff and not yes:
         if not sys.stdin.isatty():
@@ -93,6 +97,7 @@ def apply(
 
 def diff(
     file: FileOption = DEFAULT_FILE,
+    prune: PruneOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -104,7 +109,7 @@ def diff(
 
     declared = read(file)
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
-    made = plan(aws, declared)
+    made = plan(aws, declared, prune=prune)
     _print_diff(made)
     if made.diff:
         raise typer.Exit(EXIT_DIFFERS)
@@ -112,13 +117,14 @@ def diff(
 
 def deploy(
     file: FileOption = DEFAULT_FILE,
+    prune: PruneOption = False,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Apply without asking."""
-    apply(file, True, as_json, endpoint_url, region, data_dir)
+    apply(file, prune, True, as_json, endpoint_url, region, data_dir)
 
 
 def schema() -> None:
@@ -136,3 +142,6 @@ def _print_diff(made: "Plan", *, to_stderr: bool = False) -> None:
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in made.diff:
         console.print(harmless(line), style=styles.get(line[:1], ""), markup=False)
+    if made.endpoints.left:
+        names = harmless(", ".join(made.endpoints.left))
+        stderr().print(f"not in the file, and deleted by --prune only: {names}", markup=False)

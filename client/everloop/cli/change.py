@@ -29,11 +29,13 @@ _RUNTIME_PARTS = ("lifecycleConfiguration", "networkConfiguration")
 
 
 def update_request(harness_id: str, members: Json) -> Json:
-    """The UpdateHarness request that gives a harness these members."""
+    """The UpdateHarness request that gives a harness these members; None takes one away."""
     request: Json = {"harnessId": harness_id}
     for name, value in members.items():
-        wrapped = name in _WRAPPED
-        request[name] = {"optionalValue": value} if wrapped else value
+        if name in _WRAPPED:
+            request[name] = {} if value is None else {"optionalValue": value}
+        else:
+            request[name] = value
     return request
 
 
@@ -74,8 +76,8 @@ def comparable(name: str, wanted: Any, shown: Json) -> Any:
         shown: the harness as GetHarness shows it.
     """
     value = shown.get(name)
-    if name == "environmentVariables":
-        return value or {}
+    if name in _EMPTY:
+        return value or _EMPTY[name]
     if name == "environment" and isinstance(wanted, dict):
         runtime: Json = shown["environment"][_RUNTIME]
         asked: Json = cast(Json, wanted).get(_RUNTIME) or {}

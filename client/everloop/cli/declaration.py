@@ -1,7 +1,8 @@
 """A harness as a file declares it, and what it takes to make the real one match.
 
-The file holds CreateHarness's members in YAML or JSON, and under `extensions` Everloop's own. What
-it does not name is left as it is.
+The file holds CreateHarness's members in YAML or JSON, under `extensions` Everloop's own, and under
+`endpoints` the named endpoints. It is the whole truth: a member that it does not name has its
+default.
 """
 
 import difflib
@@ -12,12 +13,20 @@ from typing import Any, cast
 from everloop.cli.aws import Aws, Json
 from everloop.cli.change import comparable, update_request
 from everloop.cli.create import DEFAULT_ROLE
-from everloop.cli.errors import UsageError
+from everloop.cli.declared_endpoints import (
+    SECTION,
+    EndpointPlan,
+    carry_out_endpoints,
+    plan_endpoints,
+    read_endpoints,
+)
+from everloop.cli.defaults import whole
+from everloop.cli.errors import ApiError, UsageError
 from everloop.cli.output import to_json
 from everloop.cli.own_api import get, send
 
 _NAME, _TAGS, _TOKEN = "harnessName", "tags", "clientToken"
-_EXTENSIONS = "extensions"
+_EXTENSIONS, _ENDPOINTS = "extensions", SECTION
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,9 @@ class Plan:
         name: the harness's name.
         current: the newest version as GetHarness shows it; None when there is no such harness.
         wanted: the members to send: all of the file's to create, those that differ to update.
-        extensions: Everloop's own members to send; None when they match or the file has none.
-        tags: the tags to set and the keys to remove, when the file has tags and they differ.
+        extensions: Everloop's own members to send; None when they match.
+        tags: the tags to set and the keys to remove; None when they match.
+        endpoints: the endpoints to create, move and delete.
         diff: lines of a unified diff, from what is to what is declared; empty when all matches.
     """
 
@@ -38,6 +48,7 @@ class Plan:
     wanted: Json
     extensions: Json | None
     tags: tuple[dict[str, str], list[str]] | None
+    endpoints: EndpointPlan
     diff: tuple[str, ...]
 
 
@@ -65,44 +76,57 @@ def read(path: Path) -> Json:
     return members
 
 
-def plan(aws: Aws, declared: Json) -> Plan:
-    """Compare a declaration with the harness of its name."""
+def plan(aws: Aws, declared: Json, *, prune: bool = False) -> Plan:
+    """Compare a declaration with the harness of its name.
+
+    Args:
+        aws: the API.
+        declared: what `read` gave.
+        prune: whether endpoints that the file does not have are deleted.
+
+    Raises:
+        UsageError: the API has no way to what is declared.
+    """
     name: str = declared[_NAME]
     extensions: Json | None = declared.get(_EXTENSIONS)
-    declared = {key: value for key, value in declared.items() if key != _EXTENSIONS}
+    endpoints = read_endpoints(declared.get(_ENDPOINTS))
+    declared = {key: declared[key] for key in declared if key not in (_EXTENSIONS, _ENDPOINTS)}
     found = [one for one in aws.list_harnesses() if one[_NAME] == name]
     if not found:
         wanted = {"executionRoleArn": DEFAULT_ROLE, **declared}
-        shown = wanted if extensions is None else {**wanted, _EXTENSIONS: extensions}
-        return Plan(name, None, wanted, extensions, None, _diff({}, shown))
+        own = {_EXTENSIONS: extensions, _ENDPOINTS: endpoints}
+        shown = {**wanted, **{key: value for key, value in own.items() if value}}
+        points = plan_endpoints(aws, None, endpoints, new_version=True, prune=prune)
+        return Plan(name, None, wanted, extensions, None, points, _diff({}, shown))
     current = aws.get_harness(found[0]["harnessId"])
-    is_: Json = {}
-    wanted: Json = {}
-    for member, value in declared.items():
-        if member in (_NAME, _TAGS):
-            continue
-        shown = comparable(member, value, current)
-        if shown != value:
-            is_[member], wanted[member] = shown, value
-    tags = _tag_changes(aws, current["arn"], declared)
-    before, after = dict(is_), dict(wanted)
+    before, wanted = _member_changes(current, declared)
+    after = {member: value for member, value in wanted.items() if value is not None}
+    tags = _tag_changes(aws, current["arn"], declared.get(_TAGS) or {})
     if tags is not None:
-        before[_TAGS], after[_TAGS] = tags[2], declared[_TAGS]
-    if extensions is not None:
-        are, would_be = _extensions(aws, current["harnessId"], extensions)
-        if are == would_be:
-            extensions = None
-        else:
-            before[_EXTENSIONS], after[_EXTENSIONS] = are, would_be
+        before[_TAGS], after[_TAGS] = tags[2], declared.get(_TAGS) or {}
+    changed = _extension_changes(aws, current["harnessId"], extensions)
+    if changed is not None:
+        before[_EXTENSIONS], after[_EXTENSIONS] = changed
+    extensions = (extensions or {}) if changed is not None else None
+    new_version = bool(wanted) or extensions is not None
+    points = plan_endpoints(aws, current, endpoints, new_version=new_version, prune=prune)
+    if points.before or points.after:
+        before[_ENDPOINTS], after[_ENDPOINTS] = points.before, points.after
     put = None if tags is None else tags[:2]
-    return Plan(name, current, wanted, extensions, put, _diff(before, after))
+    return Plan(name, current, wanted, extensions, put, points, _diff(before, after))
 
 
 def carry_out(aws: Aws, made: Plan) -> Json:
     """Create or update; the harness as it then is."""
     if made.current is None:
-        return aws.create_harness(made.wanted, extensions=made.extensions)
-    harness = made.current
+        harness = aws.create_harness(made.wanted, extensions=made.extensions)
+    else:
+        harness = _update(aws, made.current, made)
+    carry_out_endpoints(aws, harness, made.endpoints)
+    return harness
+
+
+def _update(aws: Aws, harness: Json, made: Plan) -> Json:
     if made.wanted or made.extensions is not None:
         request = update_request(harness["harnessId"], made.wanted)
         harness = aws.update_harness(request, extensions=made.extensions)
@@ -115,19 +139,54 @@ def carry_out(aws: Aws, made: Plan) -> Json:
     return harness
 
 
-def _extensions(aws: Aws, harness_id: str, wanted: Json) -> tuple[Json, Json]:
-    """What the newest version has, and what it would have: both as the API writes them."""
+def _member_changes(current: Json, declared: Json) -> tuple[Json, Json]:
+    """The members that differ: as they are, without those that are absent, and as declared.
+
+    Raises:
+        UsageError: a member would have to be taken away that UpdateHarness cannot take away.
+    """
+    are: Json = {}
+    wanted: Json = {}
+    for member, value in whole(declared).items():
+        if member in (_NAME, _TAGS):
+            continue
+        shown = comparable(member, value, current)
+        if shown == value:
+            continue
+        if member == "maxTokens" and value is None:
+            raise UsageError(
+                "the file does not name maxTokens, and UpdateHarness cannot take it away from "
+                f"version {current['harnessVersion']}; name one that is never reached, such as "
+                "maxTokens: 100000000, or delete the harness and apply the file again"
+            )
+        wanted[member] = value
+        if shown is not None:
+            are[member] = shown
+    return are, wanted
+
+
+def _extension_changes(aws: Aws, harness_id: str, wanted: Json | None) -> tuple[Json, Json] | None:
+    """What the newest version has and what it would have, as the API writes them, when they differ.
+
+    An API that knows no extensions, as AWS's own, has none to take away.
+    """
     path = ("harnesses", harness_id, "extensions")
-    would_be = send(aws.connection, "PUT", *path, query={"dryRun": "true"}, body=wanted)
-    return get(aws.connection, *path)["extensions"], would_be["extensions"]
+    try:
+        are: Json = get(aws.connection, *path)["extensions"]
+    except ApiError:
+        if wanted is None:
+            return None
+        raise
+    if not (are or wanted):
+        return None
+    answer = send(aws.connection, "PUT", *path, query={"dryRun": "true"}, body=wanted or {})
+    would_be: Json = answer["extensions"]
+    return None if are == would_be else (are, would_be)
 
 
 def _tag_changes(
-    aws: Aws, arn: str, declared: Json
+    aws: Aws, arn: str, wanted: dict[str, str]
 ) -> tuple[dict[str, str], list[str], dict[str, str]] | None:
-    if _TAGS not in declared:
-        return None
-    wanted: dict[str, str] = declared[_TAGS] or {}
     are: dict[str, str] = aws.control("list_tags_for_resource", resourceArn=arn)["tags"]
     put = {key: value for key, value in wanted.items() if are.get(key) != value}
     gone = [key for key in are if key not in wanted]

@@ -8,9 +8,43 @@ from everloop.cli.aws import Json
 
 TITLE = "Everloop harness"
 _DESCRIPTION = (
-    "What `everloop apply -f` takes: CreateHarness's members, as AWS's service model has them. "
+    "What `everloop apply -f` takes: CreateHarness's members, as AWS's service model has them, "
+    "named endpoints and Everloop's own extensions. "
     "Members that this Everloop does not serve yet are refused by name when they are applied."
 )
+_VERSION: Json = {
+    "description": "A version's number, or `latest`: the one that this file makes.",
+    "oneOf": [
+        {"const": "latest"},
+        {"type": "integer", "minimum": 1},
+        {"type": "string", "pattern": "^[1-9][0-9]{0,4}$"},
+    ],
+}
+#: What a file has beside CreateHarness's members.
+_OWN: Json = {
+    "extensions": {
+        "type": "object",
+        "description": "Everloop's own members of a harness, which AWS's definition does not have.",
+    },
+    "endpoints": {
+        "type": "object",
+        "description": "The named endpoints: a version each, or a version and a description.",
+        "propertyNames": {"pattern": "^[a-zA-Z][a-zA-Z0-9_]{0,47}$", "not": {"const": "DEFAULT"}},
+        "additionalProperties": {
+            "anyOf": [
+                _VERSION,
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "version": _VERSION,
+                        "description": {"type": "string", "minLength": 1, "maxLength": 256},
+                    },
+                },
+            ]
+        },
+    },
+}
 _OMITTED = ("clientToken",)
 #: The command fills it in.
 _OPTIONAL = ("executionRoleArn",)
@@ -35,6 +69,7 @@ def harness_schema() -> Json:
     top = _structure(shape, definitions)
     for name in _OMITTED:
         del top["properties"][name]
+    top["properties"] |= _OWN
     top["required"] = [name for name in top["required"] if name not in _OPTIONAL]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -82,6 +82,7 @@ def test_any_split_of_the_stream_gives_the_same_message(
     assert streamed == {0: text, 1: whole, 2: whole}
 
 
+@pytest.mark.wire("stream.tool-use-id")
 def test_ids_are_our_own_whatever_the_provider_sends() -> None:
     settled, pieces = assemble(CallOpened(0, "call/with+bad=chars", "f"), Finish("tool_calls"))
     assert settled.message.tool_uses[0].id == pieces[0].tool_use_id == "tooluse_0"
@@ -90,8 +91,11 @@ def test_ids_are_our_own_whatever_the_provider_sends() -> None:
     assert all(TOOL_USE_ID.fullmatch(one) and len(one) == 30 for one in minted)
 
 
-def test_a_call_without_arguments_has_an_empty_object() -> None:
-    settled, _ = assemble(CallOpened(0, "a", "f"), Finish("tool_calls"))
+@pytest.mark.wire("tools.no-arguments")
+@pytest.mark.parametrize("pieces", [(), ("",), (" ", "\n")])
+def test_a_call_without_arguments_has_an_empty_object(pieces: tuple[str, ...]) -> None:
+    fragments = (CallInput(0, piece) for piece in pieces)
+    settled, _ = assemble(CallOpened(0, "a", "f"), *fragments, Finish("tool_calls"))
     (use,) = settled.message.tool_uses
     assert (use.input, use.input_text) == ({}, "{}")
     assert settled.failures == {}
@@ -181,6 +185,12 @@ def test_encrypted_reasoning_is_kept_though_nothing_of_it_was_shown() -> None:
     assert len(pieces) == 1
 
 
+@pytest.mark.wire(
+    "stop.max_tokens",
+    "stop.stop_sequence",
+    "stop.content_filtered",
+    "stop.malformed_model_output",
+)
 @pytest.mark.parametrize(
     ("reason", "stop_reason"),
     [
@@ -190,6 +200,7 @@ def test_encrypted_reasoning_is_kept_though_nothing_of_it_was_shown() -> None:
         ("content_filter", StopReason.CONTENT_FILTERED),
         ("refusal", StopReason.CONTENT_FILTERED),
         ("stop_sequence", StopReason.STOP_SEQUENCE),
+        ("malformed_response", StopReason.MALFORMED_MODEL_OUTPUT),
         ("model_context_window_exceeded", StopReason.MODEL_CONTEXT_WINDOW_EXCEEDED),
         ("tool_calls", StopReason.MALFORMED_TOOL_USE),
         ("something new", StopReason.END_TURN),

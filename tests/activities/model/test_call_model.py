@@ -59,6 +59,7 @@ def shell_call(arguments: str = '{"command":"ls"}', name: str = "shell") -> Repl
     )
 
 
+@pytest.mark.wire("tools.builtin")
 async def test_an_answer_is_settled_in_the_store(session: Session) -> None:
     async with replaying(chat({"content": "Hel"}, {"content": "lo"})) as provider:
         await session.open(run_config(at(provider.url), systemPrompt=[{"text": "Be."}]), "hi")
@@ -145,6 +146,7 @@ async def test_an_inline_call_goes_to_the_caller(session: Session) -> None:
     assert reply.calls[0].queue is None
 
 
+@pytest.mark.wire("tools.unknown", "tools.errors")
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
@@ -169,6 +171,56 @@ async def test_a_call_that_cannot_be_made_is_answered_at_once(
     assert last["role"] == "tool" and told in last["content"]
 
 
+NEEDY: dict[str, Any] = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+
+
+def tool(schema: dict[str, Any]) -> dict[str, Any]:
+    function = {"description": "d", "inputSchema": {"type": "object", **schema}}
+    return {"type": "inline_function", "name": "now", "config": {"inlineFunction": function}}
+
+
+def empty_call(fragments: tuple[str, ...]) -> Reply:
+    """A call of `now` as OpenAI streams one without arguments: its head, and nothing of them."""
+    pieces = (call_delta(0, arguments=text) for text in fragments)
+    return chat(call_delta(0, id="c", name="now"), *pieces, finish="tool_calls")
+
+
+@pytest.mark.wire("tools.no-arguments")
+@pytest.mark.parametrize("schema", [{}, {"properties": {"zone": {}}}, {"required": []}])
+@pytest.mark.parametrize("fragments", [(), ("",), ("{}",)])
+async def test_empty_arguments_are_an_empty_object_where_the_schema_takes_it(
+    session: Session, schema: dict[str, Any], fragments: tuple[str, ...]
+) -> None:
+    async with replaying(empty_call(fragments), empty_call(fragments)) as provider:
+        await session.open(run_config(at(provider.url), tools=[tool(schema)]), "hi")
+        for step in range(2):
+            reply = await session.call(step)
+            assert reply.stop_reason is StopReason.TOOL_USE
+            (ref,) = reply.calls
+            stored = await session.store.calls.get(SESSION, ref.id)
+            assert (stored.input, stored.state) == ({}, CallState.REQUESTED)
+            await session.answer(reply)
+    assistant = provider.requests[1].body["messages"][-2]
+    assert assistant["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.wire("tools.no-arguments", "stop.malformed_tool_use")
+@pytest.mark.parametrize("schema", [{"required": ["zone"]}, NEEDY, {"minProperties": 1}])
+async def test_empty_arguments_are_mended_once_where_the_schema_asks_for_members(
+    session: Session, schema: dict[str, Any]
+) -> None:
+    async with replaying(empty_call(()), empty_call(())) as provider:
+        await session.open(run_config(at(provider.url), tools=[tool(schema)]), "hi")
+        first = await session.call()
+        assert (first.stop_reason, first.calls) == (StopReason.TOOL_USE, ())
+        session.seq = first.seq + 1
+        second = await session.call(step=1)
+    assert second.stop_reason is StopReason.MALFORMED_TOOL_USE
+    read = provider.requests[1].body["messages"][-1]
+    assert read["role"] == "tool" and "do not fit the schema" in read["content"]
+
+
+@pytest.mark.wire("allowed.enforced")
 async def test_tools_that_are_not_allowed_are_neither_offered_nor_run(session: Session) -> None:
     async with replaying(shell_call()) as provider:
         await session.open(run_config(at(provider.url), allowedTools=["@approve"]), "hi")
@@ -252,6 +304,7 @@ async def test_a_model_that_is_not_set_up_is_said(session: Session) -> None:
     assert "EVERLOOP_DEMO_MODEL_URL" in (await session.note() or "")
 
 
+@pytest.mark.wire("stop.model_context_window_exceeded")
 async def test_an_overflow_ends_the_turn_with_its_reason(session: Session) -> None:
     async with replaying(error(400, "maximum context length is 9 tokens")) as provider:
         await session.open(run_config(at(provider.url)), "hi")
@@ -286,6 +339,7 @@ async def test_a_broken_store_shows_no_words(session: Session) -> None:
     assert "unknown-words" not in str(raised.value)
 
 
+@pytest.mark.wire("stream.cached-usage")
 async def test_usage_is_stored_with_the_step(session: Session) -> None:
     async with replaying(chat({"content": "a"})) as provider:
         await session.open(run_config(at(provider.url)), "hi")
@@ -316,6 +370,7 @@ async def test_the_demo_model_drives_a_loop_past_its_window(
     assert isinstance(said, TextBlock) and "result 3" in said.text
 
 
+@pytest.mark.wire("truncation.sliding-window", "truncation.none")
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 100, None])
 async def test_a_window_is_always_a_conversation(session: Session, limit: int | None) -> None:
     replies = (shell_call(), shell_call(), chat({"content": "done"}))

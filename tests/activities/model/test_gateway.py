@@ -105,6 +105,7 @@ async def test_the_request_is_what_we_asked_for() -> None:
     }
 
 
+@pytest.mark.wire("stream.cached-usage")
 async def test_anthropic_thoughts_with_their_seals() -> None:
     reply = replay.anthropic(
         (

@@ -70,6 +70,7 @@ async def failure(session: Session, model: dict[str, Any]) -> str:
     return await session.note() or ""
 
 
+@pytest.mark.wire("model.key", "model.api-base")
 @pytest.mark.parametrize("union", ["liteLlm", "openAi"])
 async def test_the_named_key_is_sent_where_the_caller_says(session: Session, union: str) -> None:
     await session.store.api_keys.create(ARN, KEY)
@@ -80,6 +81,7 @@ async def test_the_named_key_is_sent_where_the_caller_says(session: Session, uni
     assert keys_sent(provider) == [f"Bearer {KEY}"]
 
 
+@pytest.mark.wire("credential.update")
 async def test_a_replaced_key_is_used_by_the_next_call(session: Session) -> None:
     await session.store.api_keys.create(ARN, "first-key-0123")
     async with replaying(HELLO) as provider:
@@ -91,6 +93,7 @@ async def test_a_replaced_key_is_used_by_the_next_call(session: Session) -> None
     assert keys_sent(provider) == ["Bearer first-key-0123", f"Bearer {KEY}"]
 
 
+@pytest.mark.wire("model.key-missing")
 async def test_an_arn_without_a_provider_is_a_final_error_that_names_it(session: Session) -> None:
     await session.store.api_keys.create(ARN, KEY)
     await session.store.api_keys.delete(ARN)
@@ -153,6 +156,7 @@ async def test_an_operator_may_let_the_environment_stand_in(
     assert keys_sent(provider) == [f"Bearer {PLANTED}"]
 
 
+@pytest.mark.wire("model.api-base")
 @pytest.mark.usefixtures("worker_keys")
 @pytest.mark.parametrize("model_id", [*sorted(f"{name}/m" for name in KEY_ALONE)])
 async def test_a_server_that_a_caller_names_gets_nothing_of_the_workers(

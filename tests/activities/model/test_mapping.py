@@ -36,6 +36,7 @@ def litellm(model_id: str, **members: Any) -> ModelConfig:
     return ModelConfig.model_validate({"liteLlmModelConfig": {"modelId": model_id, **members}})
 
 
+@pytest.mark.wire("model.bedrock", "model.openai", "model.gemini", "model.litellm")
 @pytest.mark.parametrize(
     ("config", "model"),
     [
@@ -55,6 +56,7 @@ def test_each_union_names_its_model(config: ModelConfig, model: str, settings: S
     assert target_of(config, settings, Access({**KEYS, **AWS})).model == model
 
 
+@pytest.mark.wire("model.sampling")
 def test_sampling_is_passed_and_what_is_not_set_is_left_out(settings: Settings) -> None:
     config = gemini(maxTokens=9, temperature=0.0, topP=0.5, topK=40, additionalParams={"seed": 1})
     assert target_of(config, settings, Access(KEYS)).parameters == {
@@ -67,6 +69,7 @@ def test_sampling_is_passed_and_what_is_not_set_is_left_out(settings: Settings) 
     assert target_of(gemini(), settings, Access(KEYS)).parameters == {}
 
 
+@pytest.mark.wire("model.reserved-params")
 @pytest.mark.parametrize(
     "name", [*sorted(RESERVED), "aws_secret_access_key", "mock_response", "_x"]
 )

@@ -109,6 +109,9 @@ def responses(reason: str) -> Reply:
     )
 
 
+@pytest.mark.wire(
+    "stop.max_tokens", "stop.stop_sequence", "stop.content_filtered", "stop.malformed_tool_use"
+)
 @pytest.mark.parametrize(
     ("protocol", "reply", "reason"),
     [
@@ -278,6 +281,7 @@ async def ends(session: Session, *arguments: str) -> list[StopReason]:
     return reasons
 
 
+@pytest.mark.wire("stop.malformed_tool_use")
 @pytest.mark.parametrize("bad", [GARBLED, "[1]", "", "{}"])
 async def test_arguments_garbled_twice_in_a_row_end_the_turn(session: Session, bad: str) -> None:
     assert await ends(session, bad, bad) == [
@@ -298,6 +302,7 @@ async def test_arguments_that_only_do_not_fit_may_be_tried_on(session: Session) 
     assert await ends(session, wrong, wrong, wrong) == [StopReason.TOOL_USE] * 3
 
 
+@pytest.mark.wire("session.continues", "session.without-memory")
 async def test_a_turn_that_ended_so_leaves_a_session_that_goes_on(session: Session) -> None:
     await ends(session, GARBLED, GARBLED)
     turns = session.store.turns

@@ -66,6 +66,7 @@ async def loop(session: Session, steps: int) -> None:
         await session.answer(await session.call(step), f"result {step}")
 
 
+@pytest.mark.wire("truncation.summarization")
 async def test_a_loop_goes_on_past_what_the_model_can_read(session: Session) -> None:
     memory = ShortMemory(6, calls=8)
     how = summarization(summaryRatio=0.5, preserveRecentMessages=2)
@@ -152,6 +153,7 @@ async def test_settings_of_the_harness_are_followed(session: Session) -> None:
     assert "result 2" not in shown and "result 3" in shown and "result 4" in shown
 
 
+@pytest.mark.wire("truncation.summarization")
 async def test_a_short_session_needs_no_summary(session: Session) -> None:
     memory = ShortMemory(9, calls=0)
     async with replaying(answer=memory) as provider:

@@ -100,6 +100,7 @@ async def sent(target: Target, shown: list[Message]) -> str:
     return json.dumps(request.body)
 
 
+@pytest.mark.wire("model.switch")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.model)
 @pytest.mark.parametrize("origin", list(Origin))
 async def test_calls_and_results_survive_and_no_foreign_thought_does(

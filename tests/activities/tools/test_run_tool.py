@@ -21,6 +21,7 @@ def told(record: CallRecord) -> dict[str, Any]:
     return json.loads("".join(record.content))
 
 
+@pytest.mark.wire("tools.shell")
 async def test_shell_answers_json_and_another_exit_code_is_a_success(calls: Calls) -> None:
     record = await calls.do("shell", command="echo $GREETING; echo e >&2; exit 2")
     assert record.state is CallState.DONE and record.status is ToolStatus.SUCCESS
@@ -46,6 +47,7 @@ async def test_calls_of_one_message_run_at_the_same_time(calls: Calls) -> None:
     assert time.monotonic() - begun < 7
 
 
+@pytest.mark.wire("tools.shell-timeout")
 async def test_a_time_out_is_an_error_with_what_was_written(calls: Calls) -> None:
     record = await calls.do("shell", command="echo part; sleep 60", timeout=1)
     assert record.status is ToolStatus.ERROR
@@ -66,6 +68,7 @@ async def test_background_processes_are_told(calls: Calls) -> None:
     assert told(record)["stdout"] == "x\n" and "still run" in told(record)["note"]
 
 
+@pytest.mark.wire("tools.errors")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -81,6 +84,7 @@ async def test_bad_arguments_are_an_error_for_the_model(
     assert record.status is ToolStatus.ERROR and message in record.content[0]
 
 
+@pytest.mark.wire("tools.file-create", "tools.errors")
 async def test_file_operations_work_on_the_files_that_commands_see(calls: Calls) -> None:
     made = await calls.do("file_operations", command="create", path="d/f", file_text="a\nb\n")
     assert made.status is ToolStatus.SUCCESS

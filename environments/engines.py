@@ -1,0 +1,36 @@
+"""Which kind of environment a sandbox host owns, by its settings."""
+
+from contracts.settings import Settings
+from environments.bubblewrap import Bubblewrap
+from environments.docker import Docker
+from environments.egress import EgressProxy
+from environments.kubernetes import ClusterOptions, Kubernetes
+from environments.provider import EnvironmentProvider
+from store import MapSource
+
+
+def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider:
+    """The provider that EVERLOOP_ENGINE names.
+
+    Args:
+        settings: how the process is configured.
+        proxy: the way to the network, for providers that have one.
+    """
+    if settings.engine == "docker":
+        return Docker(settings.data_dir, engine=settings.docker_host, image=settings.image)
+    if settings.engine == "kubernetes":
+        options = ClusterOptions(
+            namespace=settings.kubernetes_namespace,
+            image=settings.image,
+            volume_size=settings.kubernetes_volume_size,
+            storage_class=settings.kubernetes_storage_class,
+            runtime_class=settings.kubernetes_runtime_class,
+            kubeconfig=settings.kubeconfig,
+        )
+        return Kubernetes(settings.host_id, options)
+    return Bubblewrap(
+        settings.data_dir,
+        settings=settings.sandbox,
+        proxy=proxy,
+        operator=MapSource(settings.sandbox.map_file),
+    )

@@ -1,0 +1,264 @@
+"""A Kubernetes API of our own for tests, whose pods are real containers of a real engine.
+
+No API server can be had from package registries. This one keeps objects, checks that they hold
+nothing that Kubernetes' own client types do not know, runs each pod as a container with its volumes
+and limits, and speaks the exec protocol. It has no scheduler, no admission and no network policies:
+those it only keeps.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from tests.environments.engine import Engine
+
+Json = dict[str, Any]
+
+_KINDS = {
+    "pods": "V1Pod",
+    "persistentvolumeclaims": "V1PersistentVolumeClaim",
+    "configmaps": "V1ConfigMap",
+    "networkpolicies": "V1NetworkPolicy",
+}
+SANDBOX_VERSION = "agents.x-k8s.io/v1beta1"
+
+
+@dataclass
+class Cluster:
+    """The API and what it keeps.
+
+    Attributes:
+        engine: runs the pods.
+        directory: holds volumes.
+        sandboxes: whether agent-sandbox is installed.
+        url: where it listens, once it does.
+        kept: objects by plural and name.
+    """
+
+    engine: Engine
+    directory: Path
+    sandboxes: bool
+    url: str = ""
+    kept: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
+
+    @property
+    def kubeconfig(self) -> str:
+        path = self.directory / "kubeconfig"
+        path.write_text(
+            json.dumps(
+                {
+                    "clusters": [{"name": "t", "cluster": {"server": self.url}}],
+                    "users": [{"name": "t", "user": {"token": "t"}}],
+                    "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}],
+                    "current-context": "t",
+                }
+            )
+        )
+        return str(path)
+
+    def podman(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*self.engine.podman, *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def run_pod(self, pod: Json) -> None:
+        """Start a pod's container; the kubelet's part."""
+        spec, name = pod["spec"], pod["metadata"]["name"]
+        (container,) = spec["containers"]
+        security = container["securityContext"]
+        words = ["run", "-d", "--name", name, "--network", "none", "--hostname", spec["hostname"]]
+        words += ["--read-only"] if security["readOnlyRootFilesystem"] else []
+        if not security["allowPrivilegeEscalation"]:
+            words += ["--security-opt", "no-new-privileges"]
+        words += [f"--cap-drop={each}" for each in security["capabilities"]["drop"]]
+        words += [f"--cap-add={each}" for each in security["capabilities"]["add"]]
+        words += ["--user", str(security["runAsUser"]), "--workdir", container["workingDir"]]
+        words += ["--memory", container["resources"]["limits"]["memory"]]
+        words += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"]
+        for variable in container["env"]:
+            words += ["--env", f"{variable['name']}={variable['value']}"]
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        group = spec["securityContext"]["fsGroup"]
+        for mount in container["volumeMounts"]:
+            source = self._volume(name, volumes[mount["name"]], group) / mount.get("subPath", "")
+            way = "ro" if mount.get("readOnly") else "rw"
+            words += ["-v", f"{source}:{mount['mountPath']}:{way}"]
+        entry, *rest = container["command"]
+        self.podman(*words, "--entrypoint", entry, container["image"], *rest)
+
+    def _volume(self, pod: str, volume: Json, group: int) -> Path:
+        """The directory behind a volume, made as the kubelet makes it."""
+        claim = volume.get("persistentVolumeClaim")
+        if claim is not None:
+            assert claim["claimName"] in self.kept["persistentvolumeclaims"]
+        path = self.directory / (claim["claimName"] if claim else f"{pod}-{volume['name']}")
+        path.mkdir(exist_ok=True)
+        config = volume.get("configMap")
+        if config is not None:
+            for name, text in self.kept["configmaps"][config["name"]]["data"].items():
+                (path / name).write_text(text)
+        elif volume["name"] != "control":
+            os.chown(path, 0, group)
+            path.chmod(0o2775 if claim else 0o2777)
+        return path
+
+    def phase(self, name: str) -> str:
+        shown = self.podman("inspect", "-f", "{{.State.Running}}", name, check=False)
+        return "Running" if shown.stdout.strip() == "true" else "Failed"
+
+
+@asynccontextmanager
+async def cluster(engine: Engine, directory: Path, *, sandboxes: bool) -> AsyncGenerator[Cluster]:
+    """Serve an empty cluster."""
+    directory.mkdir()
+    made = Cluster(engine, directory, sandboxes)
+    api = _Api(made)
+    app = web.Application()
+    app.router.add_get("/apis/", api.groups)
+    for base in ("/api/v1", "/apis/networking.k8s.io/v1", f"/apis/{SANDBOX_VERSION}"):
+        path = f"{base}/namespaces/agents/{{plural}}"
+        app.router.add_post(path, api.create)
+        app.router.add_get(path, api.list)
+        app.router.add_get(f"{path}/{{name}}", api.read)
+        app.router.add_delete(f"{path}/{{name}}", api.delete)
+        app.router.add_get(f"{path}/{{name}}/exec", api.exec)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    made.url = f"http://{host}:{port}"
+    try:
+        yield made
+    finally:
+        for name in list(made.kept.get("pods", {})):
+            made.podman("rm", "-f", "-t", "0", name, check=False)
+        await runner.cleanup()
+
+
+class _Api:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def groups(self, _: web.Request) -> web.Response:
+        groups: list[Json] = []
+        if self._cluster.sandboxes:
+            version = {"groupVersion": SANDBOX_VERSION, "version": "v1beta1"}
+            groups = [
+                {"name": "agents.x-k8s.io", "versions": [version], "preferredVersion": version}
+            ]
+        return web.json_response({"kind": "APIGroupList", "groups": groups})
+
+    async def create(self, request: web.Request) -> web.Response:
+        body: Json = await request.json()
+        plural, name = request.match_info["plural"], body["metadata"]["name"]
+        kept = self._cluster.kept.setdefault(plural, {})
+        if name in kept:
+            return _status(409, "AlreadyExists")
+        await _check(plural, body)
+        kept[name] = body
+        if plural == "sandboxes":
+            template = body["spec"]["podTemplate"]
+            pod = {"metadata": {"name": name, **template["metadata"]}, "spec": template["spec"]}
+            await _check("pods", pod)
+            self._cluster.kept.setdefault("pods", {})[name] = pod
+            await asyncio.to_thread(self._cluster.run_pod, pod)
+        if plural == "pods":
+            await asyncio.to_thread(self._cluster.run_pod, body)
+        return web.json_response(body, status=201)
+
+    async def read(self, request: web.Request) -> web.Response:
+        plural, name = request.match_info["plural"], request.match_info["name"]
+        found = self._cluster.kept.get(plural, {}).get(name)
+        if found is None:
+            return _status(404, "NotFound")
+        return web.json_response(await self._shown(plural, name, found))
+
+    async def list(self, request: web.Request) -> web.Response:
+        plural = request.match_info["plural"]
+        key, _, value = request.query["labelSelector"].partition("=")
+        items = [
+            await self._shown(plural, name, each)
+            for name, each in self._cluster.kept.get(plural, {}).items()
+            if each["metadata"]["labels"].get(key) == value
+        ]
+        return web.json_response({"items": items})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        plural, name = request.match_info["plural"], request.match_info["name"]
+        if self._cluster.kept.get(plural, {}).pop(name, None) is None:
+            return _status(404, "NotFound")
+        if plural == "persistentvolumeclaims":
+            await asyncio.to_thread(shutil.rmtree, self._cluster.directory / name, True)
+        if plural == "sandboxes":
+            self._cluster.kept["pods"].pop(name, None)
+        if plural in ("pods", "sandboxes"):
+            await asyncio.to_thread(self._cluster.podman, "rm", "-f", "-t", "0", name)
+        return web.json_response({"kind": "Status", "status": "Success"})
+
+    async def exec(self, request: web.Request) -> web.WebSocketResponse:
+        name = request.match_info["name"]
+        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await socket.prepare(request)
+        process = await asyncio.create_subprocess_exec(
+            *(*self._cluster.engine.podman, "exec", "-i", name, *request.query.getall("command")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=self._cluster.directory,
+        )
+        assert process.stdin and process.stdout
+
+        async def feed() -> None:
+            assert process.stdin
+            async for message in socket:
+                if message.type is WSMsgType.BINARY and message.data[:1] == b"\x00":
+                    process.stdin.write(message.data[1:])
+                    await process.stdin.drain()
+
+        feeding = asyncio.create_task(feed())
+        with contextlib.suppress(ConnectionError):
+            while data := await process.stdout.read(65536):
+                await socket.send_bytes(b"\x01" + data)
+            code = await process.wait()
+            status = {"status": "Success"} if code == 0 else {"status": "Failure"}
+            await socket.send_bytes(b"\x03" + json.dumps(status).encode())
+        await socket.close()
+        await feeding
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        return socket
+
+    async def _shown(self, plural: str, name: str, body: Json) -> Json:
+        if plural != "pods":
+            return body
+        phase = await asyncio.to_thread(self._cluster.phase, name)
+        return {**body, "status": {"phase": phase}}
+
+
+async def _check(plural: str, body: Json) -> None:
+    """That the object holds nothing that Kubernetes' own types would drop."""
+    if plural not in _KINDS:
+        return
+    kubernetes: Any = importlib.import_module("kubernetes_asyncio.client")
+    async with kubernetes.ApiClient(kubernetes.Configuration()) as api:
+        read: Any = api._ApiClient__deserialize
+        known = api.sanitize_for_serialization(read(body, _KINDS[plural]))
+    assert known == body, (plural, known, body)
+
+
+def _status(code: int, reason: str) -> web.Response:
+    return web.json_response({"kind": "Status", "reason": reason}, status=code)

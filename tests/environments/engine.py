@@ -1,0 +1,108 @@
+"""A real container engine for tests, and an image that needs no registry.
+
+The engine is podman behind its Docker-compatible socket, with a storage of its own that is removed
+afterwards. The image is made of the files of this machine's own packages.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE = "everloop-test:latest"
+_PACKAGES = (
+    *("base-files", "bash", "coreutils", "dash", "findutils", "grep", "sed", "tar", "procps"),
+    *("util-linux", "libc-bin", "python3", "python3-minimal", "libpython3-stdlib"),
+)
+_NO_EXTRAS = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+_LEFT_OUT = ("/share/doc", "/share/man", "/share/locale", "/share/info", "__pycache__")
+_DIRECTORIES = ("usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "tmp", "proc", "dev")
+_MORE_DIRECTORIES = ("sys", "run", "mnt", "opt", "var", "root", "home")
+#: The service makes its socket within a second.
+START_S = 20.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine.
+
+    Attributes:
+        url: of its socket.
+        podman: the command line that speaks with its storage.
+    """
+
+    url: str
+    podman: tuple[str, ...]
+
+
+def missing() -> str | None:
+    """Why no engine can be had here; None when one can."""
+    if os.geteuid() != 0:
+        return "a container engine of its own needs root"
+    absent = [name for name in ("podman", "runc", "dpkg") if shutil.which(name) is None]
+    return f"needs {', '.join(absent)}: apt-get install podman runc" if absent else None
+
+
+@contextlib.contextmanager
+def engine(directory: Path) -> Generator[Engine]:
+    """Run an engine that has `IMAGE`."""
+    podman = [
+        *("podman", "--root", str(directory / "root"), "--runroot", str(directory / "run")),
+        *("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
+    ]
+    tree = directory / "image.tar"
+    _write_image(tree)
+    subprocess.run([*podman, "import", "-q", str(tree), f"docker.io/library/{IMAGE}"], check=True)
+    tree.unlink()
+    socket = directory / "s"
+    with open(directory / "log", "wb") as log:
+        service = subprocess.Popen(
+            [*podman, "system", "service", "--time=0", f"unix://{socket}"],
+            stdout=log,
+            stderr=log,
+            # conmon leaves files where it was started.
+            cwd=directory,
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while not socket.exists():
+            said = (directory / "log").read_text()
+            assert service.poll() is None and time.monotonic() < deadline, said
+            time.sleep(0.02)
+        yield Engine(f"unix://{socket}", tuple(podman))
+    finally:
+        subprocess.run([*podman, "rm", "-af", "-t", "0"], check=True, stdout=subprocess.DEVNULL)
+        service.terminate()
+        service.wait(timeout=10)
+        subprocess.run([*podman, "rmi", "-af"], check=True, stdout=subprocess.DEVNULL)
+
+
+def _write_image(path: Path) -> None:
+    command = ["apt-cache", "depends", "--recurse", *(f"--no-{each}" for each in _NO_EXTRAS)]
+    told = subprocess.run([*command, *_PACKAGES], check=True, capture_output=True, text=True)
+    packages = sorted({line for line in told.stdout.splitlines() if line[:1].isalnum()})
+    # Alternatives of a dependency may not be installed: dpkg says so and lists the others.
+    listed = subprocess.run(["dpkg", "-L", *packages], capture_output=True, text=True)
+    with tarfile.open(path, "w") as archive:
+        seen: set[str] = set()
+        for name in (*_DIRECTORIES, *_MORE_DIRECTORIES):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            archive.addfile(entry)
+            seen.add(f"/{name}")
+        for name in ("bin", "sbin", "lib", "lib64"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            archive.addfile(entry)
+            seen.add(f"/{name}")
+        for line in listed.stdout.splitlines():
+            real = os.path.join(os.path.realpath(os.path.dirname(line)), os.path.basename(line))
+            if real in seen or not os.path.lexists(real) or any(part in real for part in _LEFT_OUT):
+                continue
+            seen.add(real)
+            archive.add(real, arcname=real.lstrip("/"), recursive=False)

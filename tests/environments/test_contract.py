@@ -1,0 +1,231 @@
+"""What every kind of environment does alike, on each provider that can run here."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
+from contracts.errors import EnvironmentGone, EnvironmentUnavailable
+from environments.bubblewrap import Bubblewrap
+from environments.docker import Docker
+from environments.host import SandboxHost
+from environments.kubernetes import ClusterOptions, Kubernetes
+from environments.provider import EnvironmentProvider, Liveness
+from store import Store
+from tests.environments import engine as engines
+from tests.environments.cluster import SANDBOX_VERSION, cluster
+from tests.environments.sandboxes import SPEC, run
+
+KINDS = ("bubblewrap", "docker", "kubernetes")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+    why = engines.missing()
+    if why is not None:
+        pytest.skip(why)
+    with engines.engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running
+
+
+Make = Callable[[str], EnvironmentProvider]
+
+
+@pytest.fixture(params=KINDS)
+async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes providers of one kind, each for an owner of its own."""
+    kind: str = request.param
+    if kind == "bubblewrap":
+        yield lambda owner: Bubblewrap(tmp_path / owner)
+        return
+    engine: engines.Engine = request.getfixturevalue("engine")
+    if kind == "docker":
+        yield lambda owner: Docker(tmp_path / owner, engine=engine.url, image=engines.IMAGE)
+        return
+    async with cluster(engine, tmp_path / "cluster", sandboxes=False) as running:
+        options = ClusterOptions(
+            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+        )
+        yield lambda owner: Kubernetes(owner, options)
+
+
+@pytest.fixture
+async def provider(make: Make) -> AsyncIterator[EnvironmentProvider]:
+    made = make("data")
+    yield made
+    await made.stop_orphans(())
+    await made.close()
+
+
+async def test_a_command_sees_its_session_and_nothing_of_the_host(provider: EnvironmentProvider):
+    os.environ["EVERLOOP_TEST_SECRET"] = "of-the-host"
+    try:
+        started = await provider.start("a", SPEC, generation=1)
+    finally:
+        del os.environ["EVERLOOP_TEST_SECRET"]
+    channel = provider.connect(started.reference)
+    done = await run(
+        channel,
+        "pwd; whoami; cat /proc/sys/kernel/hostname; env;"
+        "grep -E '^(Cap(Eff|Prm)|NoNewPrivs|Seccomp):' /proc/self/status;"
+        "touch /usr/x /etc/x 2>&1; ls /root /home; ls /sys/class/net; cat /proc/1/environ",
+    )
+    assert done.end is CommandEnd.EXITED
+    words = done.stdout.split()
+    assert words[:3] == ["/mnt/session", "user", "sandbox"]
+    assert "of-the-host" not in done.stdout
+    assert words.count("0000000000000000") == 2
+    assert "NoNewPrivs:\t1" in done.stdout and "Seccomp:\t2" in done.stdout
+    assert done.stdout.count("Read-only file system") == 2
+    assert "eth0" not in done.stdout
+
+
+async def test_files_outlive_the_environment_and_processes_do_not(provider: EnvironmentProvider):
+    first = await provider.start("a", SPEC, generation=1)
+    await run(provider.connect(first.reference), "echo kept > f; sleep 300 & echo started")
+    assert await provider.status(first.reference) is Liveness.RUNNING
+    await provider.stop(first.reference)
+    await provider.stop(first.reference)
+    assert await provider.status(first.reference) is Liveness.GONE
+    second = await provider.start("a", SPEC, generation=2)
+    assert second.boot_id != first.boot_id
+    channel = provider.connect(second.reference)
+    assert (await run(channel, "cat f; pgrep sleep")).stdout == "kept\n"
+    await provider.stop(second.reference)
+    await provider.delete("a")
+    third = await provider.start("a", SPEC, generation=3)
+    assert (await run(provider.connect(third.reference), "ls")).stdout == ""
+
+
+async def test_an_id_runs_once_whoever_asks(provider: EnvironmentProvider):
+    started = await provider.start("a", SPEC, generation=1)
+    for _ in range(2):
+        channel = provider.connect(started.reference)
+        done = await run(channel, "echo x >> count; cat count", id="only")
+        assert done.stdout == "x\n"
+
+
+async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentProvider):
+    limits = EnvironmentLimits(
+        memory_bytes=192 * 1024**2,
+        processes=40,
+        open_files=64,
+        file_bytes=8 * 1024**2,
+        tmp_bytes=8 * 1024**2,
+    )
+    started = await provider.start("a", replace(SPEC, limits=limits), generation=1)
+    channel = provider.connect(started.reference)
+    greedy = await run(channel, "exec python3 -c 'x = bytearray(600 * 1024**2)'")
+    assert greedy.exit_code in (137, 1) or greedy.end is CommandEnd.OUT_OF_MEMORY
+    forks = await run(channel, "for i in $(seq 100); do sleep 5 & done 2>&1; kill $(jobs -p)")
+    assert "fork" in forks.stdout or "Resource temporarily" in forks.stdout + forks.stderr
+    big = await run(channel, "head -c 20M /dev/zero > big; stat -c %s big")
+    assert int(big.stdout) <= limits.file_bytes
+    full = await run(channel, "head -c 20M /dev/zero > /tmp/big; stat -c %s /tmp/big")
+    assert int(full.stdout) <= limits.tmp_bytes
+    many = await run(channel, "python3 -c 'f = [open(\"/dev/null\") for _ in range(100)]' 2>&1")
+    assert "Too many open files" in many.stdout
+    assert (await run(channel, "echo still here")).stdout == "still here\n"
+
+
+async def test_sessions_see_nothing_of_each_other(provider: EnvironmentProvider):
+    one = await provider.start("a", SPEC, generation=1)
+    two = await provider.start("b", SPEC, generation=1)
+    await run(
+        provider.connect(one.reference), "echo private > f; (exec -a of-the-other sleep 60) &"
+    )
+    seen = await run(provider.connect(two.reference), "ls -A; ps ax -o args")
+    assert "of-the-other" not in seen.stdout and "\nf\n" not in f"\n{seen.stdout}"
+
+
+async def test_commands_cannot_take_the_place_of_agentd(provider: EnvironmentProvider):
+    started = await provider.start("a", SPEC, generation=1)
+    channel = provider.connect(started.reference)
+    await run(channel, "rm -f /run/everloop/s; touch /run/everloop/x; echo tried")
+    assert (await run(channel, "ls /run/everloop 2>/dev/null | grep -c x")).stdout == "0\n"
+    assert (await channel.info()).boot_id == started.boot_id
+
+
+async def test_what_has_no_record_is_ended_and_what_has_one_is_left(
+    provider: EnvironmentProvider, make: Make
+):
+    kept = await provider.start("a", SPEC, generation=1)
+    lost = await provider.start("b", SPEC, generation=1)
+    other = make("other")
+    assert await other.stop_orphans(()) == 0
+    heir = make("data")
+    assert await heir.stop_orphans((kept.reference,)) == 1
+    assert await heir.status(kept.reference) is Liveness.RUNNING
+    assert await heir.status(lost.reference) is Liveness.GONE
+    for each in (other, heir):
+        await each.close()
+
+
+async def test_an_environment_whose_agentd_was_killed_is_ended(
+    provider: EnvironmentProvider, store: Store, tmp_path: Path
+):
+    data_dir = tmp_path / "data"
+    async with SandboxHost(store, data_dir=data_dir, host_id="here", provider=provider) as host:
+        async with host.use("a", SPEC) as environment:
+            reference = environment.record.reference
+            with pytest.raises(EnvironmentGone):
+                await run(environment, "kill -9 $PPID; sleep 60")
+        assert await provider.status(reference) is Liveness.GONE
+        async with host.use("a", SPEC) as environment:
+            assert environment.restarted
+            assert (await run(environment, "pgrep sleep; echo alone")).stdout == "alone\n"
+        await host.delete("a")
+
+
+async def test_a_host_resumes_a_session_it_stopped(
+    provider: EnvironmentProvider, store: Store, tmp_path: Path
+):
+    async with SandboxHost(
+        store, data_dir=tmp_path / "data", host_id="here", provider=provider
+    ) as host:
+        async with host.use("a", EnvironmentSpec()) as environment:
+            assert not environment.restarted
+            await run(environment, "echo kept > f")
+        await host.stop("a")
+        async with host.use("a", EnvironmentSpec()) as environment:
+            assert environment.restarted
+            assert (await run(environment, "cat f")).stdout == "kept\n"
+        await host.delete("a")
+
+
+async def test_an_engine_that_is_not_there_is_named(tmp_path: Path):
+    nowhere = Docker(tmp_path, engine=f"unix://{tmp_path}/nowhere.sock", image="any")
+    with pytest.raises(EnvironmentUnavailable, match=r"nowhere\.sock"):
+        await nowhere.start("a", SPEC, generation=1)
+    await nowhere.close()
+
+
+async def test_an_image_that_cannot_be_had_is_named(engine: engines.Engine, tmp_path: Path):
+    docker = Docker(tmp_path, engine=engine.url, image="localhost:1/nothing:1")
+    with pytest.raises(EnvironmentUnavailable, match="localhost:1/nothing:1"):
+        await docker.start("a", SPEC, generation=1)
+    await docker.close()
+
+
+async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engine, tmp_path: Path):
+    async with cluster(engine, tmp_path / "cluster", sandboxes=True) as running:
+        options = ClusterOptions(
+            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+        )
+        provider = Kubernetes("data", options)
+        started = await provider.start("a", SPEC, generation=1)
+        (sandbox,) = running.kept["sandboxes"].values()
+        assert sandbox["apiVersion"] == SANDBOX_VERSION
+        done = await run(provider.connect(started.reference), "echo inside")
+        assert done.stdout == "inside\n"
+        await provider.stop(started.reference)
+        assert not running.kept["sandboxes"] and not running.kept["pods"]
+        assert await provider.status(started.reference) is Liveness.GONE
+        assert list(running.kept["networkpolicies"].values())[0]["spec"]["policyTypes"] == [
+            "Ingress",
+            "Egress",
+        ]
+        await provider.close()
