@@ -1,7 +1,7 @@
 """The worker process: what runs workflows and activities, and on which task queues.
 
-`python -m worker` serves the main task queue: the session workflow, the store's transactions and
-the model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
+`python -m worker` serves the main task queue: the workflows, the store's transactions and the
+model. `python -m worker sandbox-host` serves the queue of this machine's sandbox host: the
 tools that run in environments it owns. Both take `EVERLOOP_*` variables and stop on SIGTERM.
 """
 
@@ -23,6 +23,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.provisioning import ProvisioningActivities
+from activities.runs import HarnessHandler, RunActivities
+from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
 from activities.turns import TurnActivities
@@ -36,7 +39,9 @@ from environments.egress import EgressProxy
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
-from store import RingSource, Store
+from store import Store, ring_of
+from workflows.provisioning import Provisioning
+from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
 #: A session cached on a dead worker is taken up elsewhere after this long; the SDK's 10 s is the
@@ -61,21 +66,33 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     """
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
-    store = await Store.open(settings.database_url, RingSource.of(settings))
+    store = await Store.open(settings.database_url, ring_of(settings))
     try:
         turns = TurnActivities(store)
+        provisioning = ProvisioningActivities(store)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession],
+            workflows=[HarnessSession, RunHarness, Provisioning],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
                 turns.give_up_call,
                 turns.close_turn,
                 models.call_model,
+                runs.admit_run,
+                runs.deliver_run,
+                runs.read_run,
+                runs.run_is_alive,
+                runs.stop_run,
+                provisioning.settle,
+                provisioning.find_sessions,
+                provisioning.end_session,
+                provisioning.finish_delete,
             ],
+            nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -83,8 +100,11 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            sweeping = asyncio.create_task(keep_sweeping(store, client))
             _announce(settings, "worker")
             await stop.wait()
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
     finally:
         await warming
         await gateway.close()
@@ -101,7 +121,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         stop: set to end it.
     """
     client = await _connect(settings)
-    store = await Store.open(settings.database_url, RingSource.of(settings))
+    store = await Store.open(settings.database_url, ring_of(settings))
     proxy = EgressProxy(partial(_egress_secret, store, settings))
     provider = make_provider(settings, proxy)
     host = SandboxHost(
@@ -114,10 +134,11 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with host:
             await _describe(settings, provider)
+            tools = SandboxTools(store, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
-                activities=[SandboxTools(store, host).run_tool],
+                activities=[tools.run_tool, tools.drop_environment],
                 max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),

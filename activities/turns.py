@@ -50,7 +50,8 @@ class TurnActivities:
         opening = await turns.open(session_key(), request.invocation_id)
         if opening.state is not InvocationState.OPEN:
             waiting = await self._store.calls.pending(session_key())
-            return TurnOpened(runs=False, waiting=bool(waiting))
+            reply_to = await self._store.runs.listeners(session_key(), request.invocation_id)
+            return TurnOpened(runs=False, waiting=bool(waiting), reply_to=reply_to)
         if opening.waiting:
             await turns.close(
                 session_key(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
@@ -79,14 +80,19 @@ class TurnActivities:
         )
 
     @activity.defn(name=Activity.CLOSE_TURN)
-    async def close_turn(self, end: CloseTurn) -> None:
-        """Settle what is left of a turn and write its end into the log."""
+    async def close_turn(self, end: CloseTurn) -> tuple[str, ...]:
+        """Settle what is left of a turn and write its end into the log.
+
+        Returns:
+            The workflows that wait for the end of the turn.
+        """
         error = None
         if end.error is not None:
             error = await self._error(end.invocation_id, end.error)
         await self._store.turns.close(
             session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
         )
+        return await self._store.runs.listeners(session_key(), end.invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
         noted = await self._store.turns.failure_note(session_key(), invocation_id)

@@ -24,10 +24,11 @@ from temporalio.client import Client
 from api.app import create_app
 from api.context import Context
 from api.gate import make_gate, verifies
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.errors import EverloopError
 from contracts.settings import Settings
-from store import MapSource, RingSource, Store
+from store import MapSource, Store, ring_of
 
 log = logging.getLogger("api")
 
@@ -63,7 +64,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncGenerator[Context]:
     """Open what handlers need; Temporal is connected to by the first call that needs it."""
-    ring = RingSource.of(settings)
+    ring = ring_of(settings)
     operator = MapSource(settings.sandbox.map_file)
     store = await Store.open(settings.database_url, ring)
     try:
@@ -71,7 +72,8 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
             settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
         )
         sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
-        yield Context(settings, store, sessions, ring, make_gate(store, settings), operator)
+        gate = make_gate(store, settings)
+        yield Context(settings, store, sessions, Provisioner(client), ring, gate, operator)
     finally:
         await store.close()
 

@@ -14,9 +14,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from api.context import Call, Context, EventStream
-from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation
+from api.errors import error_answer, no_ring, not_served, unexpected, unknown_operation, unreadable
 from api.eventstream import CONTENT_TYPE
-from api.faults import Faults
 from api.guard import check_header_size
 from api.handlers import HANDLERS
 from api.model import Operation, wire_model
@@ -25,7 +24,14 @@ from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.serialise import Answer, serialise
 from api.validate import validate
-from contracts.errors import AwsError, KeyRingFault, ServiceError
+from contracts.errors import (
+    AwsError,
+    KeyRingFault,
+    SecretUnreadable,
+    ServiceError,
+    TokenRefused,
+)
+from contracts.faults import Faults
 
 access_log = logging.getLogger("api.access")
 
@@ -60,10 +66,15 @@ class Front:
         started = time.monotonic()
         try:
             response = await self._answer(request, progress)
+        except TokenRefused as error:
+            response = _to_response(error_answer(error.detail, progress.operation))
+            response.headers["WWW-Authenticate"] = error.challenge
         except ServiceError as error:
             response = _to_response(error_answer(error.detail, progress.operation))
         except KeyRingFault as error:
             response = _to_response(error_answer(no_ring(error), progress.operation))
+        except SecretUnreadable as error:
+            response = _to_response(error_answer(unreadable(error), progress.operation))
         except Exception as error:
             response = _to_response(error_answer(unexpected(error), progress.operation))
         request_id = str(uuid.uuid4())
@@ -88,15 +99,16 @@ class Front:
             raw_path=request.scope["raw_path"].decode("ascii", "replace"),
             query=decode_query(request.scope["query_string"]),
             headers=decode_headers(request.headers.raw),
+            scheme=request.scope["scheme"],
         )
         assert self.context is not None
         raw_query = request.scope["query_string"].decode("ascii", "replace")
-        check_body = await self.context.gate.admit(wire, raw_query)
+        admission = await self.context.gate.admit(wire, raw_query)
 
         # 2. What is not AWS's has a place of its own.
         if is_own(wire.raw_path):
             body = await _read_body(request)
-            check_body(body)
+            admission.check_body(body)
             progress.name, response = await answer_own(self.context, replace(wire, body=body))
             return response
 
@@ -111,7 +123,7 @@ class Front:
 
         # 4. The body, which the signature must fit.
         body = await _read_body(request)
-        check_body(body)
+        admission.check_body(body)
 
         # 5. Its parameters, read and checked against the service model.
         wire = replace(wire, body=body)
@@ -121,7 +133,7 @@ class Front:
         faults.raise_if_any()
 
         # 6. The work.
-        result = await handler(self.context, Call(params, wire.headers))
+        result = await handler(self.context, Call(params, wire.headers, admission.caller))
 
         # 7. The answer, written as the service model says.
         if isinstance(result, EventStream):

@@ -6,11 +6,11 @@ What has the wrong type is noted as a fault and stands as `INVALID` in its place
 import json
 from typing import Any
 
-from api.faults import INVALID, Faults, shown
-from api.json_values import as_list, as_object
 from api.scalars import INTEGER_BOUND, blob, finite, read_time
 from api.shapes import Shape
 from contracts.errors import AwsError, Reason, ServiceError
+from contracts.faults import INVALID, Faults, shown
+from contracts.json_values import as_list, as_object
 
 #: Real requests nest less than 20 deep; recursion over a body must end well before Python's limit.
 MAX_DEPTH = 100

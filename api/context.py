@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.gate import Gate
+from api.admission import Gate
+from api.caller import SIGNER, Caller
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import MapSource, RingSource, Store
+from store import MapSource, Ring, Store
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Context:
     settings: Settings
     store: Store
     sessions: Sessions
-    ring: RingSource
+    provisioner: Provisioner
+    ring: Ring
     gate: Gate
     operator: MapSource = field(default_factory=lambda: MapSource(None))
 
@@ -29,10 +32,12 @@ class Call:
     Attributes:
         params: its validated parameters by member name.
         headers: the request's headers by lower-case name, for those that no member is bound to.
+        caller: who calls.
     """
 
     params: dict[str, Any]
     headers: Mapping[str, str]
+    caller: Caller = SIGNER
 
 
 @dataclass(frozen=True)

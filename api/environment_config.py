@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from api.faults import Faults
+from contracts.faults import Faults
 from contracts.harness import Environment, Filesystem, Lifecycle, Network
 from contracts.operator_map import OperatorMap
+from contracts.overrides import check_between
 
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
 LIFECYCLE_BOUNDS_S = (60, 28800)
@@ -159,9 +160,3 @@ def _image(wire: dict[str, Any], faults: Faults, here: Installation) -> str:
 def part(wire: dict[str, Any], name: str) -> dict[str, Any]:
     """A member that is a structure; empty when it is absent."""
     return wire.get(name) or {}
-
-
-def check_between(value: float, low: float, high: float, path: str, faults: Faults) -> None:
-    """Add a fault when a number is out of its bounds."""
-    if not low <= value <= high:
-        faults.add(path, f"must be at least {low} and at most {high}, not {value}")

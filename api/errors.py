@@ -13,13 +13,13 @@ from typing import Any
 
 from api.model import Operation, wire_model
 from api.serialise import Answer
-from contracts.errors import AwsError, ErrorDetail, KeyRingFault, ServiceError
+from contracts.errors import AwsError, ErrorDetail, KeyRingFault, SecretUnreadable, ServiceError
 
 log = logging.getLogger("api.errors")
 
 ERROR_TYPE_HEADER = "x-amzn-errortype"
 
-#: Errors that no service model has.
+#: Errors that no service model has, or has for other operations only.
 _UNMODELLED_STATUS = {
     AwsError.NOT_IMPLEMENTED: 501,
     AwsError.MISSING_AUTHENTICATION: 403,
@@ -27,6 +27,7 @@ _UNMODELLED_STATUS = {
     AwsError.INVALID_SIGNATURE: 403,
     AwsError.UNRECOGNIZED_CLIENT: 403,
     AwsError.EXPIRED_TOKEN: 403,
+    AwsError.UNAUTHORIZED: 401,
 }
 
 #: restJson1's name for a request that fits no operation; not in the service models either.
@@ -67,6 +68,15 @@ def no_ring(error: KeyRingFault) -> ErrorDetail:
     log.error("the vault cannot be used: %s", error)
     return ErrorDetail(
         AwsError.INTERNAL, "The vault's key ring cannot be used; the server's log says why."
+    )
+
+
+def unreadable(error: SecretUnreadable) -> ErrorDetail:
+    """Log which secret of the vault does not open; its caller learns only that one does not."""
+    log.error("%s", error)
+    return ErrorDetail(
+        AwsError.INTERNAL,
+        "A secret of the vault cannot be read; the server's log says which and why.",
     )
 
 

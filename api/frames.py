@@ -74,6 +74,16 @@ def metadata(usage: TokenUsage, latency_ms: int) -> Frame:
     return Frame("metadata", {"usage": counts, "metrics": {"latencyMs": latency_ms}})
 
 
+def everloop_usage(scope: str, told: Mapping[str, Any]) -> Frame:
+    """`everloopUsage`, an event of our own; AWS's SDKs drop it.
+
+    Args:
+        scope: what it is about: `modelCall`, `invocation` or `session`.
+        told: what was used, money included.
+    """
+    return Frame("everloopUsage", {"scope": scope, **told})
+
+
 def stream_error(
     error: AwsError,
     message: str,

@@ -1,53 +1,41 @@
 """Who is let in: anyone on this machine in development, else whoever signs with a key of ours.
 
+Before both stands the gate for tokens, which harnesses with an authorizer take instead.
+
 A request is judged twice: by its headers before its body is read, so that a stranger cannot make us
 hold megabytes, and by its signature once the body is there.
 """
 
+import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
+from api.admission import Admission, Gate, anything
 from api.guard import check_origin, is_loopback
+from api.identity_providers import IdentityProviders
 from api.request import WireRequest
 from api.sigv4 import Claim, check_signature, read_claim
-from contracts.errors import AwsError, ServiceError
+from api.token_gate import TokenGate
+from contracts.errors import AwsError, SecretUnreadable, ServiceError
 from contracts.settings import Settings
 from contracts.vault import AccessKey
 from store import Store
+
+log = logging.getLogger("api.gate")
 
 #: A deleted key is refused after this long at the latest; a busy caller's is read once in it.
 KEY_KEPT_S = 5.0
 #: Keys kept at once; more callers than this read theirs anew.
 MAX_KEPT_KEYS = 10_000
 
-#: Judges the body of a request whose headers were let in.
-CheckBody = Callable[[bytes], None]
-
-
-class Gate(Protocol):
-    """Judges requests."""
-
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
-        """Judge a request by its headers.
-
-        Returns:
-            What judges its body, before anything is done with it.
-
-        Raises:
-            ServiceError: it is not let in; AWS's names and statuses.
-        """
-        ...
-
 
 class OpenGate:
     """Any signature, from this machine only. For `everloop dev`."""
 
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
+    async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
         check_origin(request)
-        return _anything
+        return Admission(anything)
 
 
 class SignedGate:
@@ -57,9 +45,9 @@ class SignedGate:
         """Take keys from a store."""
         self._store = store
         self._settings = settings
-        self._kept: dict[str, tuple[float, AccessKey]] = {}
+        self._kept: dict[str, tuple[float, AccessKey | None]] = {}
 
-    async def admit(self, request: WireRequest, raw_query: str) -> CheckBody:
+    async def admit(self, request: WireRequest, raw_query: str) -> Admission:
         """See `Gate.admit`."""
         claim = read_claim(request.headers, self._settings.region, datetime.now(UTC))
         if "x-amz-security-token" in request.headers:
@@ -71,19 +59,37 @@ class SignedGate:
             _check(claim, key, request, raw_query, body)
             self._check_owner(key)
 
-        return check
+        return Admission(check)
 
     async def _key(self, access_key_id: str) -> AccessKey:
         now = time.monotonic()
         until, key = self._kept.get(access_key_id, (0.0, None))
-        if key is None or until <= now:
+        if until <= now:
             self._kept.pop(access_key_id, None)
-            key = await self._store.access_keys.find(access_key_id)
-            if key is None:
-                raise _unrecognised()
+            key = await self._find(access_key_id)
             if len(self._kept) >= MAX_KEPT_KEYS:
                 self._kept.clear()
             self._kept[access_key_id] = (now + KEY_KEPT_S, key)
+        if key is None:
+            raise _unrecognised()
+        return key
+
+    async def _find(self, access_key_id: str) -> AccessKey | None:
+        """A key; None for one that does not open, which is not tried again at once."""
+        try:
+            key = await self._store.access_keys.find(access_key_id)
+        except SecretUnreadable as error:
+            # To whoever signs with it, a key that nobody can check is one that does not exist.
+            log.error(
+                "access key %s cannot be used, and its caller is told that there is no such key: "
+                "%s Mend the key ring, or delete the key and make another one with: "
+                "everloop keys create",
+                access_key_id,
+                error,
+            )
+            return None
+        if key is None:
+            raise _unrecognised()
         return key
 
     def _check_owner(self, key: AccessKey) -> None:
@@ -118,7 +124,9 @@ def verifies(settings: Settings) -> bool:
 
 def make_gate(store: Store, settings: Settings) -> Gate:
     """The gate that the settings ask for."""
-    return SignedGate(store, settings) if verifies(settings) else OpenGate()
+    signed = verifies(settings)
+    signatures = SignedGate(store, settings) if signed else OpenGate()
+    return TokenGate(signatures, store, settings, IdentityProviders(local=not signed))
 
 
 def _check(claim: Claim, key: AccessKey, request: WireRequest, raw_query: str, body: bytes) -> None:
@@ -131,10 +139,6 @@ def _check(claim: Claim, key: AccessKey, request: WireRequest, raw_query: str, b
         headers=request.headers,
         body=body,
     )
-
-
-def _anything(_: bytes) -> None:
-    pass
 
 
 def _unrecognised() -> ServiceError:

@@ -4,32 +4,18 @@ Members that are not served yet are refused by name, never dropped: a harness th
 its memory or its VPC would be worse than none.
 """
 
-from typing import Any, cast
+from typing import Any
 
-from api.environment_config import (
-    NOTHING_MAPPED,
-    Installation,
-    check_between,
-    part,
-    read_environment,
-)
-from api.faults import Faults
-from api.tool_config import read_tools
+from api.authorizer_config import read_authorizer
+from api.environment_config import NOTHING_MAPPED, Installation, part, read_environment
+from contracts.faults import Faults
 from contracts.harness import (
     HarnessConfig,
-    ModelConfig,
     Overrides,
-    SystemText,
     Truncation,
 )
-from contracts.model_params import RESERVED_WHY, reserved_params
+from contracts.overrides import check_between, overridable
 
-#: AWS names no bounds. More model calls than this in one invocation is a runaway loop.
-MAX_ITERATIONS = 10_000
-#: More output than any model can give in a day.
-MAX_OUTPUT_TOKENS = 100_000_000
-#: A week; a run that waits for a person does not count against it.
-MAX_TIMEOUT_S = 7 * 24 * 3600
 #: The transcript's window; sending more is the same as strategy none.
 MAX_WINDOW_MESSAGES = 1_000_000
 
@@ -43,16 +29,10 @@ _TRUNCATION_BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
 }
 
 #: Members that are refused when they hold anything.
-_NOT_SERVED = ("skills", "hooks", "authorizerConfiguration")
+_NOT_SERVED = ("skills", "hooks")
 
 #: Members that UpdateHarness has in a wrapper, `{"optionalValue": X}`.
 _WRAPPED = ("memory", "environmentArtifact", "authorizerConfiguration")
-
-_LIMITS = {
-    "maxIterations": MAX_ITERATIONS,
-    "maxTokens": MAX_OUTPUT_TOKENS,
-    "timeoutSeconds": MAX_TIMEOUT_S,
-}
 
 
 def read_config(params: dict[str, Any], here: Installation = NOTHING_MAPPED) -> HarnessConfig:
@@ -68,9 +48,13 @@ def read_config(params: dict[str, Any], here: Installation = NOTHING_MAPPED) -> 
     faults = Faults()
     _refuse_unserved(params, faults)
     members: dict[str, Any] = {"execution_role_arn": params["executionRoleArn"]}
-    members |= _overridable(params, faults)
+    members |= overridable(params, faults)
     if "truncation" in params:
         members["truncation"] = _truncation(params["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        members["authorizer_configuration"] = read_authorizer(
+            params["authorizerConfiguration"], faults
+        )
     members["environment"] = read_environment(params, faults, here)
     faults.raise_if_any()
     return HarnessConfig(**members)
@@ -91,11 +75,14 @@ def read_update(
     faults = Faults()
     given = _unwrapped(params)
     _refuse_unserved(given, faults)
-    members = _overridable(given, faults)
+    members = overridable(given, faults)
     if "executionRoleArn" in given:
         members["execution_role_arn"] = given["executionRoleArn"]
     if "truncation" in given:
         members["truncation"] = _truncation(given["truncation"], faults)
+    if "authorizerConfiguration" in params:
+        wire = given.get("authorizerConfiguration")
+        members["authorizer_configuration"] = read_authorizer(wire, faults) if wire else None
     members["environment"] = read_environment(given, faults, here, config.environment)
     if "environmentArtifact" in params and "environmentArtifact" not in given:
         members["environment"] = members["environment"].model_copy(update={"container_uri": None})
@@ -121,39 +108,9 @@ def read_overrides(params: dict[str, Any]) -> Overrides:
     """
     faults = Faults()
     _refuse_unserved(params, faults)
-    members = _overridable(params, faults)
+    members = overridable(params, faults)
     faults.raise_if_any()
     return Overrides(**members)
-
-
-def _overridable(params: dict[str, Any], faults: Faults) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    if "model" in params:
-        members["model"] = _model(params["model"], faults)
-    if "systemPrompt" in params:
-        members["system_prompt"] = tuple(SystemText(**block) for block in params["systemPrompt"])
-    if "tools" in params:
-        members["tools"] = read_tools(params["tools"], faults)
-    if "allowedTools" in params:
-        members["allowed_tools"] = tuple(params["allowedTools"])
-    for name, most in _LIMITS.items():
-        if name in params:
-            check_between(params[name], 1, most, name, faults)
-    members["max_iterations"] = params.get("maxIterations")
-    members["max_tokens"] = params.get("maxTokens")
-    members["timeout_seconds"] = params.get("timeoutSeconds")
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _model(wire: dict[str, Any], faults: Faults) -> ModelConfig | None:
-    ((provider, chosen),) = wire.items()
-    extra: Any = chosen.get("additionalParams")
-    if extra is not None and not isinstance(extra, dict):
-        faults.add(f"model.{provider}.additionalParams", "must be an object")
-        return None
-    for name in reserved_params(cast("dict[str, Any]", extra or {})):
-        faults.add(f"model.{provider}.additionalParams.{name}", RESERVED_WHY)
-    return ModelConfig.model_validate(wire)
 
 
 def _truncation(wire: dict[str, Any], faults: Faults) -> Truncation | None:

@@ -32,7 +32,7 @@ def show_version(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
 
 
 def show_endpoint(endpoint: EndpointRecord, settings: Settings) -> dict[str, Any]:
-    """`HarnessEndpoint`: it serves a version as soon as it points at it."""
+    """`HarnessEndpoint`: it serves the live version, and the target version once it is READY."""
     arn = HarnessArn(settings.region, endpoint.account, endpoint.harness_id)
     return {
         "harnessId": endpoint.harness_id,
@@ -42,9 +42,10 @@ def show_endpoint(endpoint: EndpointRecord, settings: Settings) -> dict[str, Any
         "status": endpoint.status,
         "createdAt": endpoint.created_at,
         "updatedAt": endpoint.updated_at,
-        "liveVersion": endpoint.target_version,
+        "liveVersion": endpoint.live_version,
         "targetVersion": endpoint.target_version,
         "description": endpoint.description,
+        "failureReason": endpoint.failure_reason,
     }
 
 
@@ -59,6 +60,7 @@ def show_harness(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
         "environment": {"agentCoreRuntimeEnvironment": _runtime(record, settings)},
         "environmentArtifact": _artifact(config.environment),
         "environmentVariables": config.environment.variables or None,
+        "failureReason": record.failure_reason,
     }
 
 

@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from api.faults import Faults
-from api.json_values import as_object
+from contracts.faults import Faults
+from contracts.json_values import as_object
 from contracts.messages import (
     Block,
     Message,

@@ -7,10 +7,10 @@ as `INVALID` in its place, so that validation can go on and name every fault at 
 from typing import Any
 
 from api.body import load, read_structure, read_value
-from api.faults import INVALID, Faults
 from api.request import WireRequest
 from api.scalars import boolean, decimal_number, read_time, whole_number
 from api.shapes import Member, Shape
+from contracts.faults import INVALID, Faults
 
 #: Parameters of a presigned URL belong to the signature, not to the operation.
 SIGNATURE_PREFIX = "X-Amz-"

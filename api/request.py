@@ -15,6 +15,7 @@ class WireRequest:
         query: the decoded query parameters in their order.
         headers: header values by lower-case name.
         body: the whole body.
+        scheme: `http` or `https`, as the client reached us or a trusted proxy of ours.
     """
 
     method: str
@@ -22,6 +23,7 @@ class WireRequest:
     query: list[tuple[str, str]]
     headers: Mapping[str, str]
     body: bytes = b""
+    scheme: str = "http"
 
 
 def decode_query(raw: bytes) -> list[tuple[str, str]]:

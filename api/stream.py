@@ -6,12 +6,13 @@ The stream is a view: whoever leaves it changes nothing, and whoever comes again
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from api import usage_frames
 from api.errors import unexpected
 from api.frames import KEEP_ALIVE, Frame, stream_error
 from api.render import Renderer
 from api.sessions import Sessions
 from contracts.errors import AwsError, ServiceError
-from contracts.events import Event, Handover, Refused, Results, Settled
+from contracts.events import Ended, Event, Handover, Refused, Results, Settled
 from contracts.records import InvocationRecord
 from store import Store
 
@@ -27,8 +28,23 @@ _RUN_GONE = (
 class Follower:
     """One client's view of one invocation."""
 
-    def __init__(self, store: Store, sessions: Sessions, invocation: InvocationRecord) -> None:
-        """Look at an invocation that has been admitted."""
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        invocation: InvocationRecord,
+        *,
+        with_usage: bool = False,
+    ) -> None:
+        """Look at an invocation that has been admitted.
+
+        Args:
+            store: has its rows.
+            sessions: knows whether something works on it.
+            invocation: the invocation.
+            with_usage: whether events tell what was used, with money.
+        """
+        self._with_usage = with_usage
         self._store = store
         self._sessions = sessions
         self._invocation = invocation
@@ -65,7 +81,7 @@ class Follower:
                 batch = self._first
                 while True:
                     for event in batch:
-                        frames = await self._render(renderer, event)
+                        frames = await self._told(renderer, event)
                         if frames:
                             yield b"".join(frame.encode() for frame in frames)
                     if renderer.ended:
@@ -98,6 +114,20 @@ class Follower:
             limit=1,
         )
         return not more
+
+    async def _told(self, renderer: Renderer, event: Event) -> list[Frame]:
+        frames = await self._render(renderer, event)
+        if not self._with_usage or not (frames or renderer.ended):
+            return frames
+        about = (self._store, self._invocation.session, self._invocation.invocation_id)
+        match event.payload:
+            case Settled():
+                return frames + await usage_frames.of_call(*about, event.step)
+            case Ended():
+                last = len(frames) - 1 if frames and frames[-1].is_exception else len(frames)
+                return frames[:last] + await usage_frames.of_end(*about) + frames[last:]
+            case _:
+                return frames
 
     async def _render(self, renderer: Renderer, event: Event) -> list[Frame]:
         session = self._invocation.session

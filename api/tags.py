@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from api.faults import Faults
+from contracts.faults import Faults
 
 #: AWS keeps keys that begin so to itself, in any case (AWS General Reference, tagging).
 RESERVED_PREFIX = "aws:"

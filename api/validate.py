@@ -7,8 +7,8 @@ greatest length, count and value. Types are `parse`'s; what it found invalid is 
 from collections.abc import Callable
 from typing import Any
 
-from api.faults import INVALID, Faults, shown
 from api.shapes import Shape
+from contracts.faults import INVALID, Faults, shown
 
 
 def validate(shape: Shape | None, params: dict[str, Any], faults: Faults) -> None:

@@ -10,13 +10,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from api.faults import Faults
 from api.model import wire_model
 from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.sigv4 import check_signature, read_claim
 from api.validate import validate
 from bench.report import Figure
+from contracts.faults import Faults
 
 REQUEST_MS = 1.0
 REQUESTS = 500

@@ -77,6 +77,8 @@ class AwsError(StrEnum):
     INVALID_SIGNATURE = "InvalidSignatureException"
     UNRECOGNIZED_CLIENT = "UnrecognizedClientException"
     EXPIRED_TOKEN = "ExpiredTokenException"
+    #: A bearer token is missing or not valid. HTTP 401; in the models, but not of InvokeHarness.
+    UNAUTHORIZED = "UnauthorizedException"
 
 
 class Reason(StrEnum):
@@ -136,6 +138,25 @@ class ServiceError(EverloopError):
         self.detail = ErrorDetail(error, message, reason, fields)
 
 
+class TokenRefused(ServiceError):
+    """A bearer token was missing or not let in; the answer says how to ask for another."""
+
+    def __init__(self, error: AwsError, message: str, *, challenge: str) -> None:
+        """Make the refusal.
+
+        Args:
+            error: AWS's name of it.
+            message: what is wrong, without what the token holds.
+            challenge: what `WWW-Authenticate` says (RFC 6750, section 3).
+        """
+        super().__init__(error, message)
+        self.challenge = challenge
+
+    def with_challenge(self, challenge: str) -> "TokenRefused":
+        """The same refusal with another challenge."""
+        return TokenRefused(self.detail.error, self.detail.message, challenge=challenge)
+
+
 def invalid(name: str, message: str, *, reason: Reason | None = None) -> ServiceError:
     """A ValidationException about one member of the request.
 
@@ -180,6 +201,19 @@ class SecretUnreadable(EverloopError):
 
 class KeyRingFault(EverloopError):
     """There is no usable key ring; the message says where it was looked for and how to mend it."""
+
+
+class KeyRingAway(KeyRingFault):
+    """The key ring cannot be reached now; the same may succeed later."""
+
+
+class KeyRefused(KeyRingFault):
+    """KMS does not let a key be used; `code` is KMS's name of the reason."""
+
+    def __init__(self, message: str, code: str) -> None:
+        """Hold KMS's code beside the message."""
+        super().__init__(message)
+        self.code = code
 
 
 class DatabaseNotReady(EverloopError):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from contracts.authorizer import AuthorizerConfiguration
 from contracts.base import WireValue
 from contracts.extensions import HarnessExtensions
 
@@ -227,6 +228,8 @@ class HarnessConfig(WireValue):
     max_iterations: int = DEFAULT_MAX_ITERATIONS
     max_tokens: int | None = None
     timeout_seconds: int = DEFAULT_TIMEOUT_S
+    #: Without one, callers sign.
+    authorizer_configuration: AuthorizerConfiguration | None = None
     extensions: HarnessExtensions = HarnessExtensions()
 
 
@@ -242,6 +245,13 @@ class Overrides(WireValue):
     timeout_seconds: int | None = None
 
 
+class OutputSpec(WireValue):
+    """A structured result that an invocation asks for; AWS's wire has no member for it."""
+
+    #: JSON schema of an object.
+    json_schema: Json
+
+
 class RunConfig(WireValue):
     """What one invocation runs with: a harness version and the call's overrides, merged.
 
@@ -253,6 +263,7 @@ class RunConfig(WireValue):
     harness_version: str
     actor_id: str
     config: HarnessConfig
+    output: OutputSpec | None = None
 
     @classmethod
     def merge(
@@ -264,6 +275,7 @@ class RunConfig(WireValue):
         actor_id: str,
         config: HarnessConfig,
         overrides: Overrides,
+        output: OutputSpec | None = None,
     ) -> "RunConfig":
         """Apply a call's overrides to a version's configuration; `tools` replaces the list."""
         changes = {
@@ -277,4 +289,5 @@ class RunConfig(WireValue):
             harness_version=harness_version,
             actor_id=actor_id,
             config=config.model_copy(update=changes),
+            output=output,
         )

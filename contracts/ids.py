@@ -11,12 +11,17 @@ HARNESS_ARN = re.compile(
     r":harness/(?P<harness_id>[a-zA-Z][a-zA-Z0-9_]{0,39}-[a-zA-Z0-9]{10})"
 )
 
+HARNESS_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,39}")
+HARNESS_ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,39}-[a-zA-Z0-9]{10}")
+
 HARNESS_ENDPOINT_ARN = re.compile(
     r"(?P<harness>arn:[^/]+/[^/]+)/harness-endpoint/(?P<endpoint>[a-zA-Z][a-zA-Z0-9_]{0,47})"
 )
 
 #: The idempotency key of an invocation: what `x-everloop-invocation-id` may hold.
 INVOCATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+RUNTIME_SESSION_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}")
 
 #: A tool-call id that every provider and AWS's `toolUseId` accept.
 TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")

@@ -11,7 +11,9 @@ from typing import Any
 from contracts.errors import ErrorDetail
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
+from contracts.provisioning import Operation
 from contracts.tools import CallState, ToolKind
+from contracts.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class HarnessRecord:
         created_at: when the harness was created, UTC.
         updated_at: when it was last changed, UTC.
         config: what the version fixes.
+        live_version: the version that DEFAULT serves; None before the first is ready.
+        failure_reason: why the last change failed, when it did.
+        operation: the change that is under way; None when the harness has settled.
     """
 
     account: str
@@ -37,6 +42,9 @@ class HarnessRecord:
     created_at: datetime
     updated_at: datetime
     config: HarnessConfig
+    live_version: str | None = None
+    failure_reason: str | None = None
+    operation: Operation | None = None
 
 
 #: The endpoint that every harness has and that follows its newest version.
@@ -53,10 +61,13 @@ class EndpointRecord:
         harness_name: that harness's name.
         name: what callers give as `qualifier`.
         status: `HarnessEndpointStatus` of the control plane.
-        target_version: the version that it points at and serves.
+        target_version: the version that it points at.
         description: for people.
         created_at: UTC.
         updated_at: when it was last changed, UTC.
+        live_version: the version that it serves; None before the first is ready.
+        failure_reason: why the last change failed, when it did.
+        operation: the change that is under way; None when the endpoint has settled.
     """
 
     account: str
@@ -68,6 +79,9 @@ class EndpointRecord:
     description: str | None
     created_at: datetime
     updated_at: datetime
+    live_version: str | None = None
+    failure_reason: str | None = None
+    operation: Operation | None = None
 
 
 class InvocationState(StrEnum):
@@ -123,6 +137,7 @@ class NewCall:
         queue: the task queue that runs it; None when the caller does, or nobody.
         timeout_s: seconds that it may take.
         failure: when set, the call is over at once with an error that says this.
+        outcome: when set, the call is over at once and well, and says this.
     """
 
     block: ToolUseBlock
@@ -130,6 +145,7 @@ class NewCall:
     queue: str | None
     timeout_s: int
     failure: str | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
@@ -256,3 +272,31 @@ class SummaryRecord:
     text: str
     usage: TokenUsage
     cost_pico_usd: int | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A turn from its beginning to its end, over all invocations that it took.
+
+    Attributes:
+        live: the invocation of it that runs or waits for its place; None when there is none.
+        waiting: calls that wait for people; a later invocation will resume the turn.
+        stop_reason: how the turn ended; None before, and when it failed.
+        error: why it failed or was refused.
+        message: its newest assistant message, if it has one.
+        output: the structured result that the model gave, if it gave one.
+        usage: what its model calls used.
+    """
+
+    live: str | None
+    waiting: tuple[CallRecord, ...]
+    stop_reason: StopReason | None
+    error: ErrorDetail | None
+    message: StoredMessage | None
+    output: dict[str, Any] | None
+    usage: Usage
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.live is None and not self.waiting

@@ -12,6 +12,7 @@ from contracts.env_values import flag as _flag
 from contracts.env_values import items as _list
 from contracts.env_values import whole as _whole
 from contracts.sandbox_settings import SandboxSettings
+from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
 
 #: What can run environments.
 ENGINES = ("bubblewrap", "docker", "kubernetes")
@@ -47,7 +48,8 @@ class Settings:
         kubernetes_volume_size: of a session volume, as Kubernetes writes quantities.
         kubernetes_runtime_class: as `gvisor`; None for the cluster's default.
         kubeconfig: a file, as KUBECONFIG has it; None for a service account's.
-        keyring: the vault's key ring as JSON; None when it is in `<data_dir>/keyring.json`.
+        keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
+            in `<data_dir>/keyring.json`.
         sandbox: what environments of this machine may use and reach.
     """
 
@@ -120,6 +122,17 @@ class Settings:
             or cls.kubernetes_volume_size,
             kubernetes_runtime_class=env.get("EVERLOOP_KUBERNETES_RUNTIME_CLASS") or None,
             kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
-            keyring=env.get("EVERLOOP_KEYRING") or None,
+            keyring=_keyring(env),
             sandbox=SandboxSettings.from_env(env),
         )
+
+
+def _keyring(env: Mapping[str, str]) -> str | None:
+    text = env.get("EVERLOOP_KEYRING") or None
+    if text is not None and text.startswith(KMS_PREFIX):
+        if not KMS_KEY_ARN.fullmatch(text.removeprefix(KMS_PREFIX)):
+            raise ValueError(
+                f"EVERLOOP_KEYRING begins with {KMS_PREFIX} and must go on with the ARN of a KMS "
+                "key, arn:aws:kms:<region>:<account>:key/<id>; an alias does not do"
+            )
+    return text

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+#: The tool by which a model gives a structured result.
+OUTPUT_TOOL = "structured_output"
+
 #: The namespace of `shell` and `file_operations` in `allowedTools`.
 BUILTIN = "builtin"
 
@@ -15,6 +18,8 @@ class ToolKind(StrEnum):
     SANDBOX = "sandbox"
     #: Handed to the caller, whose answer resumes the turn.
     INLINE = "inline"
+    #: Not run at all: calling it with arguments that fit gives the invocation's structured result.
+    OUTPUT = "output"
 
 
 class Repeat(StrEnum):

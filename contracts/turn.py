@@ -18,6 +18,10 @@ MODEL_ATTEMPTS = 8
 
 WORKFLOW = "HarnessSession"
 UPDATE_INVOKE = "invoke"
+#: To the workflow that an invocation's `reply_to` names, after a turn was closed.
+SIGNAL_TURN_ENDED = "turn_ended"
+#: To a session: end an invocation that runs or waits in its queue.
+SIGNAL_CANCEL = "cancel"
 
 
 class Activity(StrEnum):
@@ -29,6 +33,7 @@ class Activity(StrEnum):
     GIVE_UP_CALL = "give_up_call"
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
+    DROP_ENVIRONMENT = "drop_environment"
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class TurnOpened:
         max_iterations: model calls that this invocation may make.
         max_tokens: output tokens that it may use; None is no limit.
         timeout_s: seconds that it may take.
+        reply_to: workflows that wait for the end of a turn that does not run.
     """
 
     runs: bool
@@ -105,6 +111,7 @@ class TurnOpened:
     max_iterations: int = 75
     max_tokens: int | None = None
     timeout_s: int = 3600
+    reply_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class TurnProgress:
         max_iterations: model calls that the invocation may make.
         max_tokens: output tokens that it may use; None is no limit.
         deadline_s: when its time is over, in seconds since the epoch.
+        missed: model calls that did not give the result which was asked for.
     """
 
     invocation_id: str
@@ -128,6 +136,7 @@ class TurnProgress:
     max_iterations: int
     max_tokens: int | None
     deadline_s: float
+    missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,17 @@ class ModelCall:
     seq: int
 
 
+class OutputState(StrEnum):
+    """What a model call did about the structured result that its invocation asks for."""
+
+    #: None is asked for, or it is too early for one.
+    NONE = "none"
+    #: It gave one that fits the schema: the turn is complete.
+    GIVEN = "given"
+    #: It gave one that does not fit, or ended without any; it may try again.
+    MISSED = "missed"
+
+
 @dataclass(frozen=True)
 class ModelReply:
     """What a model call left in the store.
@@ -155,12 +175,14 @@ class ModelReply:
         output_tokens: what it produced.
         calls: its tool calls that need running or handing over, in its order. Calls that could not
             be run at all (unknown tool, bad arguments) already have an error as their result.
+        output: what it did about a structured result.
     """
 
     seq: int
     stop_reason: StopReason
     output_tokens: int
     calls: tuple[CallRef, ...] = ()
+    output: OutputState = OutputState.NONE
 
 
 @dataclass(frozen=True)
@@ -169,6 +191,13 @@ class ToolCall:
 
     invocation_id: str
     tool_use_id: str
+
+
+@dataclass(frozen=True)
+class DropEnvironment:
+    """A session's environment and its files are to go; for the host that has them."""
+
+    session: str
 
 
 @dataclass(frozen=True)
@@ -203,3 +232,29 @@ class CloseTurn:
     invocation_id: str
     stop_reason: StopReason | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class TurnEnded:
+    """A turn was closed: what the workflows are told that wait for it.
+
+    Attributes:
+        session: the session's key.
+        invocation_id: the invocation whose turn it was; it may have resumed another one's.
+        stop_reason: how it ended; None when it failed or was refused.
+        error: the `ErrorType` of its failure.
+        waiting: whether it waits for people, so that a later invocation will resume it.
+    """
+
+    session: str
+    invocation_id: str
+    stop_reason: StopReason | None = None
+    error: str | None = None
+    waiting: bool = False
+
+
+@dataclass(frozen=True)
+class CancelTurn:
+    """End an invocation that runs or waits in the queue of its session."""
+
+    invocation_id: str

@@ -16,6 +16,14 @@ API_KEY_PROVIDER_ARN = re.compile(
     r"/apikeycredentialprovider/(?P<name>[a-zA-Z0-9._-]+)"
 )
 
+#: A key of AWS's Key Management Service, as `KmsKeyArn` has it; never an alias.
+KMS_KEY_ARN = re.compile(
+    r"arn:aws(?:|-cn|-us-gov):kms:(?P<region>[a-zA-Z0-9-]+):(?P<account>[0-9]{12})"
+    r":key/[a-zA-Z0-9-]{36}"
+)
+#: What `EVERLOOP_KEYRING` begins with when the master key is in KMS.
+KMS_PREFIX = "kms:"
+
 
 @dataclass(frozen=True)
 class ApiKeyProviderArn:
@@ -62,6 +70,19 @@ class ApiKeyProviderRecord:
     secret_id: str
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True)
+class VaultChoice:
+    """The KMS key that SetTokenVaultCMK chose for the vault.
+
+    Attributes:
+        kms_key_arn: the key; None after ResetTokenVaultKeyMaterial, for the configured one.
+        modified_at: when it was chosen, UTC.
+    """
+
+    kms_key_arn: str | None
+    modified_at: datetime
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,8 @@ class SandboxHost:
     async def _start(
         self, session: str, spec: EnvironmentSpec, last: EnvironmentRecord | None
     ) -> EnvironmentRecord:
+        # Deleting comes through the same slot: this look cannot come too late.
+        await self._records.check_wanted(session)
         await self._provider.probe()
         generation = last.generation + 1 if last else 1
         claim = EnvironmentRecord(

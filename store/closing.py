@@ -17,7 +17,7 @@ from store.events import drop_deltas
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
 
-_WITHOUT_OUTCOME = (CallState.REQUESTED, CallState.STARTED, CallState.WAITING)
+WITHOUT_OUTCOME = (CallState.REQUESTED, CallState.STARTED, CallState.WAITING)
 
 
 def close(
@@ -51,7 +51,7 @@ def end(
     if stop_reason is StopReason.TOOL_USE and error is None and _waits(locked):
         cut_short(locked, (CallState.STARTED,), stop_reason, error)
     else:
-        cut_short(locked, _WITHOUT_OUTCOME, stop_reason, error)
+        cut_short(locked, WITHOUT_OUTCOME, stop_reason, error)
     settle(locked, invocation_id)
     payload = Ended(
         stop_reason=None if error else stop_reason,

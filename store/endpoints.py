@@ -1,10 +1,12 @@
 """Endpoints of harnesses: names that callers use, each pointing at one version.
 
-DEFAULT is no row: it is always there and always at the newest version. The others are changed under
-the lock of their harness, so that none is made while the harness is deleted.
+DEFAULT is no row: it is always there, points at the newest version and stands as its harness does.
+The others are changed under the lock of their harness, so that none is made while the harness is
+deleted.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,21 +14,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from contracts.errors import AwsError, ServiceError, invalid
+from contracts.provisioning import Operation, ResourceStatus
 from contracts.records import DEFAULT_ENDPOINT, EndpointRecord, HarnessRecord
 from store.engine import Database
 from store.harness_rows import (
-    DELETING,
-    READY,
     find,
-    lock,
+    in_transition,
+    lock_settled,
     missing,
     missing_version,
+    new_operation,
     record,
     version_number,
 )
 from store.paging import check_limit, decode_token, encode_token
 from store.tables import harness_endpoint
-from store.tag_rows import drop_tags, put_tags, resource_name
+from store.tag_rows import put_tags, resource_name
 from store.tokens import ClientToken
 
 #: AWS's quota for one harness; DEFAULT does not count.
@@ -62,7 +65,7 @@ class Endpoints:
         params_digest: str,
         tags: Mapping[str, str] | None = None,
     ) -> EndpointRecord:
-        """CreateHarnessEndpoint.
+        """CreateHarnessEndpoint; `operation` makes it READY.
 
         Args:
             account: the owner.
@@ -76,7 +79,8 @@ class Endpoints:
 
         Raises:
             ServiceError: ResourceNotFoundException for the harness or the version;
-                ConflictException when the name is taken, as DEFAULT always is;
+                ConflictException when the name is taken, as DEFAULT always is, or while a change of
+                the harness is under way;
                 ServiceQuotaExceededException when the harness has `MAX_ENDPOINTS`;
                 ValidationException for a token that was used for something else.
         """
@@ -85,8 +89,8 @@ class Endpoints:
         def work(connection: Connection) -> EndpointRecord:
             used = token.use(connection, harness_id)
             if used is not None and used.endpoint is not None:
-                return used.endpoint
-            newest = lock(connection, account, harness_id).version
+                return _answered(connection, used.endpoint)
+            newest = lock_settled(connection, account, harness_id).version
             names = _names(connection, account, harness_id)
             if name == DEFAULT_ENDPOINT or name in names:
                 raise ServiceError(
@@ -99,15 +103,14 @@ class Endpoints:
                     f"Harness {harness_id} has {MAX_ENDPOINTS} endpoints, the most that is "
                     f"allowed beside {DEFAULT_ENDPOINT}: {', '.join(names)}.",
                 )
-            now = datetime.now(UTC)
             row = {
                 "account": account,
                 "harness_id": harness_id,
                 "name": name,
                 "version": _existing(connection, account, harness_id, version) or newest,
                 "description": description,
-                "created_at": now,
-                "updated_at": now,
+                "created_at": datetime.now(UTC),
+                **_begun(account, harness_id, name, ResourceStatus.CREATING),
             }
             connection.execute(sa.insert(harness_endpoint), row)
             put_tags(connection, account, resource_name(harness_id, name), tags or {})
@@ -169,7 +172,7 @@ class Endpoints:
         client_token: str | None,
         params_digest: str,
     ) -> EndpointRecord:
-        """UpdateHarnessEndpoint: the next invocation gets the version; running ones keep theirs.
+        """UpdateHarnessEndpoint: `operation` lets it serve the version; running turns keep theirs.
 
         Args:
             account: the owner.
@@ -182,6 +185,7 @@ class Endpoints:
 
         Raises:
             ServiceError: ResourceNotFoundException for the harness, the endpoint or the version;
+                ConflictException while another change of the harness or the endpoint is under way;
                 ValidationException for DEFAULT, and for a token that was used for something else.
         """
         token = ClientToken(account, "UpdateHarnessEndpoint", client_token, params_digest)
@@ -189,15 +193,16 @@ class Endpoints:
         def work(connection: Connection) -> EndpointRecord:
             used = token.use(connection, harness_id)
             if used is not None and used.endpoint is not None:
-                return used.endpoint
-            lock(connection, account, harness_id)
+                return _answered(connection, used.endpoint)
             _refuse_default(name)
-            current = _get(connection, account, harness_id, name)
+            current = _settled(connection, account, harness_id, name)
+            if current.status == ResourceStatus.DELETE_FAILED:
+                raise in_transition(f"Endpoint {name}", ResourceStatus.DELETE_FAILED)
             number = _existing(connection, account, harness_id, version)
             changes = {
                 "version": int(current.target_version) if number is None else number,
                 "description": current.description if description is None else description,
-                "updated_at": datetime.now(UTC),
+                **_begun(account, harness_id, name, ResourceStatus.UPDATING),
             }
             connection.execute(
                 sa.update(harness_endpoint).where(*_key(account, harness_id, name)).values(changes)
@@ -217,7 +222,7 @@ class Endpoints:
         client_token: str | None,
         params_digest: str,
     ) -> EndpointRecord:
-        """DeleteHarnessEndpoint: later calls do not find it; the version stays.
+        """DeleteHarnessEndpoint: `operation` takes it away; the version stays.
 
         Args:
             account: the owner.
@@ -237,25 +242,18 @@ class Endpoints:
         def work(connection: Connection) -> EndpointRecord:
             used = token.use(connection, harness_id)
             if used is not None and used.endpoint is not None:
-                return used.endpoint
-            lock(connection, account, harness_id)
+                return _answered(connection, used.endpoint)
             _refuse_default(name)
-            gone = _get(connection, account, harness_id, name, status=DELETING)
-            connection.execute(sa.delete(harness_endpoint).where(*_key(account, harness_id, name)))
-            drop_tags(connection, account, [resource_name(harness_id, name)])
-            token.remember(connection, endpoint=gone)
-            return gone
+            _settled(connection, account, harness_id, name)
+            begun = _begun(account, harness_id, name, ResourceStatus.DELETING)
+            connection.execute(
+                sa.update(harness_endpoint).where(*_key(account, harness_id, name)).values(begun)
+            )
+            going = _get(connection, account, harness_id, name)
+            token.remember(connection, endpoint=going)
+            return going
 
         return await self._database.write(work)
-
-
-def require(connection: Connection, account: str, harness_id: str, name: str) -> None:
-    """Check that an endpoint of a living harness is there.
-
-    Raises:
-        ServiceError: ResourceNotFoundException.
-    """
-    _get(connection, account, harness_id, name)
 
 
 def refuse_named(connection: Connection, account: str, harness_id: str) -> None:
@@ -272,6 +270,17 @@ def refuse_named(connection: Connection, account: str, harness_id: str) -> None:
         )
 
 
+def find_endpoint(
+    connection: Connection, account: str, harness_id: str, name: str
+) -> EndpointRecord:
+    """An endpoint of a living harness.
+
+    Raises:
+        ServiceError: ResourceNotFoundException; for an endpoint it names those that are there.
+    """
+    return _get(connection, account, harness_id, name)
+
+
 def _names(connection: Connection, account: str, harness_id: str) -> list[str]:
     rows = connection.execute(_OF_HARNESS, {"account": account, "harness_id": harness_id})
     return [row.name for row in rows]
@@ -283,6 +292,34 @@ def _key(account: str, harness_id: str, name: str) -> tuple[sa.ColumnElement[boo
         harness_endpoint.c.harness_id == harness_id,
         harness_endpoint.c.name == name,
     )
+
+
+def _begun(account: str, harness_id: str, name: str, status: ResourceStatus) -> dict[str, object]:
+    """What of an endpoint's row says that a change is under way."""
+    return {
+        "status": status,
+        "failure_reason": None,
+        "updated_at": datetime.now(UTC),
+        "operation_id": new_operation(account, harness_id, name).operation_id,
+    }
+
+
+def _settled(connection: Connection, account: str, harness_id: str, name: str) -> EndpointRecord:
+    """An endpoint that is to be changed, and its harness, locked."""
+    lock_settled(connection, account, harness_id)
+    found = _get(connection, account, harness_id, name)
+    status = ResourceStatus(found.status)
+    if status.moves:
+        raise in_transition(f"Endpoint {name} of harness {harness_id}", status)
+    return found
+
+
+def _answered(connection: Connection, answer: EndpointRecord) -> EndpointRecord:
+    """What a change of an endpoint answered, with its operation only while it is under way."""
+    key = _key(answer.account, answer.harness_id, answer.name)
+    now = connection.execute(sa.select(harness_endpoint.c.operation_id).where(*key)).scalar()
+    pending = answer.operation is not None and answer.operation.operation_id == now
+    return answer if pending else replace(answer, operation=None)
 
 
 def _refuse_default(name: str) -> None:
@@ -313,9 +350,7 @@ def _existing(
     return number
 
 
-def _get(
-    connection: Connection, account: str, harness_id: str, name: str, status: str = READY
-) -> EndpointRecord:
+def _get(connection: Connection, account: str, harness_id: str, name: str) -> EndpointRecord:
     parent = _living(connection, account, harness_id)
     if name == DEFAULT_ENDPOINT:
         return _default(parent)
@@ -327,7 +362,7 @@ def _get(
             AwsError.NOT_FOUND,
             f"Harness {harness_id} has no endpoint named {name}; it has {known}",
         )
-    return _record(row, parent, status)
+    return _record(row, parent)
 
 
 def _place(endpoint: EndpointRecord) -> tuple[datetime, str]:
@@ -340,23 +375,29 @@ def _default(parent: HarnessRecord) -> EndpointRecord:
         harness_id=parent.harness_id,
         harness_name=parent.name,
         name=DEFAULT_ENDPOINT,
-        status=READY,
+        status=parent.status,
         target_version=parent.version,
         description=None,
         created_at=parent.created_at,
         updated_at=parent.updated_at,
+        live_version=parent.live_version,
+        failure_reason=parent.failure_reason,
     )
 
 
-def _record(row: Row[Any], parent: HarnessRecord, status: str = READY) -> EndpointRecord:
+def _record(row: Row[Any], parent: HarnessRecord) -> EndpointRecord:
     return EndpointRecord(
         account=row.account,
         harness_id=row.harness_id,
         harness_name=parent.name,
         name=row.name,
-        status=status,
+        status=row.status,
         target_version=str(row.version),
         description=row.description,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        live_version=None if row.live_version is None else str(row.live_version),
+        failure_reason=row.failure_reason,
+        operation=row.operation_id
+        and Operation(row.account, row.harness_id, row.operation_id, row.name),
     )

@@ -6,9 +6,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from contracts.environment import EnvironmentRecord, EnvironmentState
-from contracts.errors import AwsError, ServiceError, StaleAttempt
+from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError, StaleAttempt
 from store.clock import EpochMillis
 from store.engine import Database
+from store.harness_rows import may_have_environment
 from store.inserts import insert_or_ignore
 from store.tables import environment, sandbox_host, session
 
@@ -133,13 +134,25 @@ class Environments:
             lambda connection: tuple(connection.execute(statement).scalars())
         )
 
-    async def delete(self, session: str) -> None:
-        """Forget a session's environment; it need not have one."""
-        await self._database.update(
-            lambda connection: connection.execute(
-                sa.delete(environment).where(environment.c.session == session)
-            )
-        )
+    async def delete(self, key: str) -> None:
+        """Forget a session's environment and which host had it; it need not have one."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(_ASSIGN, {"key_": key, "host_": None})
+            connection.execute(sa.delete(environment).where(environment.c.session == key))
+
+        await self._database.write(work)
+
+    async def check_wanted(self, session: str) -> None:
+        """See that a session may have an environment.
+
+        Raises:
+            EnvironmentUnavailable: its harness is being deleted, or is gone.
+        """
+        if not await self._database.read(
+            lambda connection: may_have_environment(connection, session)
+        ):
+            raise EnvironmentUnavailable("the session's harness is deleted")
 
     async def beat(self, host: str, *, lease_s: float) -> None:
         """A host lives: its lease runs `lease_s` seconds from now, on the database's clock."""

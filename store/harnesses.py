@@ -12,25 +12,26 @@ from sqlalchemy.engine import Connection, Row
 
 from contracts.errors import AwsError, ServiceError
 from contracts.harness import HarnessConfig
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
+from contracts.provisioning import ResourceStatus
+from contracts.records import HarnessRecord
 from store.endpoints import refuse_named
 from store.engine import Database
 from store.harness_rows import (
-    DELETING,
     JOINED,
-    READY,
     fetch,
     find,
-    lock,
+    lock_settled,
     missing,
     missing_version,
+    new_operation,
     record,
     version_number,
 )
 from store.inserts import insert_or_ignore
 from store.paging import bad_token, check_limit, decode_token, encode_token
+from store.serving import serving
 from store.tables import harness, harness_version
-from store.tag_rows import drop_tags, put_tags, resource_name
+from store.tag_rows import put_tags, tagged
 from store.tokens import ClientToken
 
 #: AWS's quota for one account and Region.
@@ -48,6 +49,11 @@ _COUNT = (
     sa.select(sa.func.count())
     .select_from(harness)
     .where(harness.c.account == sa.bindparam("account"), harness.c.alive)
+)
+_BY_NAME = sa.select(harness.c.harness_id).where(
+    harness.c.account == sa.bindparam("account"),
+    harness.c.name == sa.bindparam("name"),
+    harness.c.alive,
 )
 _FIRST_PAGE = (
     JOINED.where(
@@ -93,7 +99,7 @@ class Harnesses:
         params_digest: str,
         tags: Mapping[str, str] | None = None,
     ) -> HarnessRecord:
-        """CreateHarness: version 1 under a new id, READY at once.
+        """CreateHarness: version 1 under a new id; `operation` makes it READY.
 
         Args:
             account: the owner.
@@ -115,13 +121,20 @@ class Harnesses:
         def work(connection: Connection) -> HarnessRecord:
             earlier = token.use(connection, harness_id)
             if earlier is not None:
-                return _answered(connection, account, earlier.harness_id, _FIRST_VERSION)
+                return _answered(
+                    connection,
+                    account,
+                    earlier.harness_id,
+                    _FIRST_VERSION,
+                    ResourceStatus.CREATING,
+                )
             now = datetime.now(UTC)
             key = {"account": account, "harness_id": harness_id}
             row = {
                 **key,
                 "name": name,
-                "status": READY,
+                "status": ResourceStatus.CREATING,
+                "operation_id": new_operation(account, harness_id).operation_id,
                 "version": _FIRST_VERSION,
                 "created_at": now,
                 "updated_at": now,
@@ -136,7 +149,7 @@ class Harnesses:
                 sa.insert(harness_version),
                 {**key, "version": _FIRST_VERSION, "created_at": now, "config": config},
             )
-            for resource in _tagged(harness_id):
+            for resource in tagged(harness_id):
                 put_tags(connection, account, resource, tags or {})
             return record(fetch(connection, account, harness_id, _FIRST_VERSION))
 
@@ -161,6 +174,38 @@ class Harnesses:
             raise missing(harness_id)
 
         return await self._database.read(work)
+
+    async def id_of(self, account: str, name: str) -> str:
+        """The id of the harness that has a name.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        found = await self._database.read(
+            lambda connection: connection.execute(
+                _BY_NAME, {"account": account, "name": name}
+            ).scalar()
+        )
+        if found is None:
+            raise ServiceError(AwsError.NOT_FOUND, f"No harness is named {name}.")
+        return found
+
+    async def serving(self, account: str, harness_id: str, qualifier: str) -> HarnessRecord:
+        """The version that an endpoint serves now.
+
+        Args:
+            account: the owner.
+            harness_id: which.
+            qualifier: the endpoint's name.
+
+        Raises:
+            ServiceError: ResourceNotFoundException for what is not there or is being deleted;
+                ThrottlingException before the first version is ready; ValidationException with
+                reason ResourceConflict when none ever was.
+        """
+        return await self._database.read(
+            lambda connection: serving(connection, account, harness_id, qualifier)
+        )
 
     async def list(
         self, account: str, *, limit: int, after: str | None
@@ -240,6 +285,8 @@ class Harnesses:
     ) -> HarnessRecord:
         """UpdateHarness: a new version with the full configuration; older ones stay as they are.
 
+        DEFAULT serves the version before it until `operation` has made the new one READY.
+
         Args:
             account: the owner.
             harness_id: which.
@@ -249,9 +296,10 @@ class Harnesses:
             params_digest: tells whether a repetition asks for the same.
 
         Raises:
-            ServiceError: ResourceNotFoundException; ServiceQuotaExceededException when the harness
-                has `MAX_VERSIONS`; ValidationException with reason
-                IdempotentParameterMismatchException when the token was used for something else.
+            ServiceError: ResourceNotFoundException; ConflictException while another change is under
+                way; ServiceQuotaExceededException when the harness has `MAX_VERSIONS`;
+                ValidationException with reason IdempotentParameterMismatchException when the token
+                was used for something else.
         """
         token = ClientToken(account, "UpdateHarness", client_token, params_digest)
         key = {"account": account, "harness_id": harness_id}
@@ -259,8 +307,14 @@ class Harnesses:
         def work(connection: Connection) -> HarnessRecord:
             earlier = token.use(connection, harness_id)
             if earlier is not None:
-                return _answered(connection, account, earlier.harness_id, earlier.version)
-            newest = lock(connection, account, harness_id).version
+                return _answered(
+                    connection,
+                    account,
+                    earlier.harness_id,
+                    earlier.version,
+                    ResourceStatus.UPDATING,
+                )
+            newest = lock_settled(connection, account, harness_id).version
             if newest >= MAX_VERSIONS:
                 raise ServiceError(
                     AwsError.QUOTA,
@@ -272,7 +326,13 @@ class Harnesses:
                 sa.insert(harness_version),
                 {**key, "version": newest + 1, "created_at": now, "config": config},
             )
-            connection.execute(_this(key).values(version=newest + 1, updated_at=now))
+            connection.execute(
+                _this(key).values(
+                    version=newest + 1,
+                    updated_at=now,
+                    **_begun(account, harness_id, ResourceStatus.UPDATING),
+                )
+            )
             token.remember(connection, version=newest + 1)
             return record(fetch(connection, account, harness_id, newest + 1))
 
@@ -281,7 +341,9 @@ class Harnesses:
     async def delete(
         self, account: str, harness_id: str, *, client_token: str | None, params_digest: str
     ) -> HarnessRecord:
-        """DeleteHarness: later `get`s do not find it; its sessions and transcripts stay.
+        """DeleteHarness: nobody gets at it any more; `operation` takes it away.
+
+        A deletion that failed is taken up again, whatever the token.
 
         Args:
             account: the owner.
@@ -293,21 +355,24 @@ class Harnesses:
             The harness with status DELETING.
 
         Raises:
-            ServiceError: ResourceNotFoundException; ConflictException when it has named endpoints;
-                ValidationException with reason IdempotentParameterMismatchException when the token
-                was used for something else.
+            ServiceError: ResourceNotFoundException; ConflictException when it has named endpoints,
+                or while another change is under way; ValidationException with reason
+                IdempotentParameterMismatchException when the token was used for something else.
         """
         token = ClientToken(account, "DeleteHarness", client_token, params_digest)
         key = {"account": account, "harness_id": harness_id}
 
         def work(connection: Connection) -> HarnessRecord:
-            if token.use(connection, harness_id) is None:
-                lock(connection, account, harness_id)
-                refuse_named(connection, account, harness_id)
-                drop_tags(connection, account, _tagged(harness_id))
-                now = datetime.now(UTC)
-                connection.execute(_this(key).values(alive=False, status=DELETING, updated_at=now))
+            used = token.use(connection, harness_id)
             row = fetch(connection, account, harness_id, None)
+            failed = row.alive and row.status == ResourceStatus.DELETE_FAILED
+            if used is None or failed:
+                lock_settled(connection, account, harness_id, failed_delete=True)
+                refuse_named(connection, account, harness_id)
+                now = datetime.now(UTC)
+                begun = _begun(account, harness_id, ResourceStatus.DELETING)
+                connection.execute(_this(key).values(updated_at=now, **begun))
+                row = fetch(connection, account, harness_id, None)
             return replace(record(row), updated_at=row.updated_at)
 
         return await self._database.write(work)
@@ -319,9 +384,13 @@ def _this(key: dict[str, str]) -> sa.Update:
     )
 
 
-def _tagged(harness_id: str) -> Sequence[str]:
-    """What of a harness without named endpoints has tags."""
-    return resource_name(harness_id), resource_name(harness_id, DEFAULT_ENDPOINT)
+def _begun(account: str, harness_id: str, status: ResourceStatus) -> dict[str, Any]:
+    """What of a harness's row says that a change is under way."""
+    return {
+        "status": status,
+        "failure_reason": None,
+        "operation_id": new_operation(account, harness_id).operation_id,
+    }
 
 
 def _check_count(connection: Connection, account: str) -> None:
@@ -339,10 +408,18 @@ def _check_count(connection: Connection, account: str) -> None:
 
 
 def _answered(
-    connection: Connection, account: str, harness_id: str, version: int | None
+    connection: Connection,
+    account: str,
+    harness_id: str,
+    version: int | None,
+    status: ResourceStatus,
 ) -> HarnessRecord:
-    """What making a version answered, whatever has become of the harness since."""
-    return replace(record(fetch(connection, account, harness_id, version)), status=READY)
+    """What making a version answered, whatever has become of the harness since.
+
+    `operation` is still that of the harness, so that a repetition can start what was not started.
+    """
+    made = record(fetch(connection, account, harness_id, version))
+    return replace(made, status=status, failure_reason=None)
 
 
 def _version_place(after: str) -> int:

@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection, Row
 from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
+from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
+from store.settling import calls_of
 from store.tables import invocation, message, run_config, session
 
 _USAGE = tuple(TokenUsage.model_fields)
@@ -45,6 +47,25 @@ _OVER = (
         ended_at=sa.bindparam("at", type_=invocation.c.ended_at.type),
     )
 )
+_RESUMES = sa.update(invocation).where(*_KEY).values(root=sa.bindparam("begun_by"))
+_LINE = (
+    sa.select(
+        invocation.c.invocation_id,
+        invocation.c.state,
+        invocation.c.stop_reason,
+        invocation.c.error,
+        invocation.c.ended_at,
+        invocation.c.reply_to,
+    )
+    .where(
+        invocation.c.session == sa.bindparam("session_"),
+        sa.or_(
+            invocation.c.invocation_id == sa.bindparam("root_"),
+            invocation.c.root == sa.bindparam("root_"),
+        ),
+    )
+    .order_by(invocation.c.ended_at, invocation.c.invocation_id)
+)
 _NOTE = sa.update(invocation).where(*_KEY).values(failure_note=sa.bindparam("note"))
 
 
@@ -59,6 +80,7 @@ def admit(
     request_digest: str,
     config_digest: str,
     messages: Sequence[Message],
+    reply_to: str | None = None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
@@ -79,7 +101,7 @@ def admit(
         },
     )
     locked = LockedSession.lock(connection, session_key)
-    insert_or_ignore(
+    new = insert_or_ignore(
         connection,
         invocation,
         {
@@ -91,8 +113,11 @@ def admit(
             "messages": tuple(messages),
             "first_cursor": locked.last_cursor + 1,
             "created_at": now,
+            "reply_to": reply_to,
         },
     )
+    if new:
+        refuse_going(connection, account, harness_id)
     row = find(connection, session_key, invocation_id)
     if row.request_digest != request_digest:
         raise invalid(
@@ -135,7 +160,13 @@ def find_with_config(connection: Connection, session_key: str, invocation_id: st
 
 
 def mark_open(locked: LockedSession, invocation_id: str) -> None:
-    """NEW becomes OPEN: its turn runs, and no other."""
+    """NEW becomes OPEN: its turn runs, and no other.
+
+    One that opens while calls of a message are unsettled goes on with the turn that asked for them.
+    """
+    if locked.calls_seq:
+        parked = calls_of(locked.connection, locked.key, locked.calls_seq)[0].invocation_id
+        _mark_resumed(locked, invocation_id, parked)
     locked.running = invocation_id
     locked.settled_step = -1
     locked.fence()
@@ -164,6 +195,29 @@ def mark_over(
             "at": datetime.now(UTC),
         },
     )
+
+
+def _mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
+    before = find(locked.connection, locked.key, parked)
+    locked.connection.execute(
+        _RESUMES,
+        {
+            "session_": locked.key,
+            "invocation_": invocation_id,
+            "begun_by": before.root or before.invocation_id,
+        },
+    )
+
+
+def line_of(connection: Connection, session_key: str, invocation_id: str) -> Sequence[Any]:
+    """The invocations that share a turn with one: who began it and who resumed it.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    row = find(connection, session_key, invocation_id)
+    root = row.root or row.invocation_id
+    return connection.execute(_LINE, {"session_": session_key, "root_": root}).all()
 
 
 def note_failure(connection: Connection, session_key: str, invocation_id: str, note: str) -> None:

@@ -203,6 +203,7 @@ def _call_row(
     session_key: str, invocation_id: str, step: int, seq: int, position: int, new: NewCall
 ) -> dict[str, Any]:
     failed = new.failure is not None
+    said = new.failure if failed else new.outcome
     return {
         "session": session_key,
         "id": new.block.id,
@@ -216,9 +217,11 @@ def _call_row(
         "timeout_s": new.timeout_s,
         "input": new.block.input,
         "digest": call_digest(new.block.name, new.block.input),
-        "state": (CallState.DONE if failed else CallState.REQUESTED).value,
-        "status": ToolStatus.ERROR.value if failed else None,
-        "content": (new.failure,) if failed else None,
+        "state": (CallState.REQUESTED if said is None else CallState.DONE).value,
+        "status": None
+        if said is None
+        else (ToolStatus.ERROR if failed else ToolStatus.SUCCESS).value,
+        "content": None if said is None else (said,),
         "shown": False,
     }
 

@@ -10,14 +10,18 @@ from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.provisioning import Provisioning
+from store.runs import Runs
 from store.summaries import Summaries
 from store.tags import Tags
+from store.token_vault import TokenVault
 from store.transcript import Transcript
 from store.turns import Turns
 from store.usage import UsageReport
 from store.vault import ApiKeyProviders
 from store.vault_envelope import Envelopes
 from store.vault_keyring import KeyWrapper, NoRing
+from store.vault_kms_ring import KmsRing
 from store.vault_rotation import Rotation
 
 
@@ -31,14 +35,17 @@ class Store:
         configs: resolved configurations by digest.
         turns: what happens to sessions.
         calls: tool calls.
+        runs: turns from beginning to end, for those who wait for them.
         transcript: settled messages.
         log: events, to be read and followed.
         environments: local environments and their hosts.
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
+        token_vault: which KMS key the vault is kept under.
         rotation: brings secrets under the newest master key.
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
+        provisioning: changes of harnesses and endpoints that are under way.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -50,15 +57,20 @@ class Store:
         self.configs = Configs(database)
         self.turns = Turns(database)
         self.calls = Calls(database)
+        self.runs = Runs(database)
         self.transcript = Transcript(database)
         self.log: EventLog = log
         self.environments = Environments(database)
+        self.token_vault = TokenVault(database)
+        if isinstance(wrapper, KmsRing):
+            wrapper = wrapper.following(self.token_vault.kms_key)
         envelopes = Envelopes(wrapper)
         self.api_keys = ApiKeyProviders(database, envelopes)
         self.access_keys = AccessKeys(database, envelopes)
         self.rotation = Rotation(database, envelopes)
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
+        self.provisioning = Provisioning(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

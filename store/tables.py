@@ -42,6 +42,17 @@ harness = sa.Table(
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("updated_at", Utc, nullable=False),
     sa.Column("alive", sa.Boolean, nullable=False),
+    #: The version that DEFAULT serves; none before the first is ready.
+    sa.Column("live_version", sa.Integer),
+    sa.Column("failure_reason", Words),
+    #: The change that is under way.
+    sa.Column("operation_id", sa.String),
+)
+sa.Index(
+    "ix_harness_operation",
+    harness.c.operation_id,
+    sqlite_where=harness.c.operation_id.is_not(None),
+    postgresql_where=harness.c.operation_id.is_not(None),
 )
 sa.Index(
     "uq_harness_alive_name",
@@ -78,14 +89,27 @@ harness_endpoint = sa.Table(
     sa.Column("account", sa.String, primary_key=True),
     sa.Column("harness_id", sa.String, primary_key=True),
     sa.Column("name", sa.String, primary_key=True),
+    #: The version that it points at.
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("description", Words),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("updated_at", Utc, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    #: The version that it serves; none before the first is ready.
+    sa.Column("live_version", sa.Integer),
+    sa.Column("failure_reason", Words),
+    #: The change that is under way.
+    sa.Column("operation_id", sa.String),
     sa.ForeignKeyConstraint(
         ["account", "harness_id", "version"],
         ["harness_version.account", "harness_version.harness_id", "harness_version.version"],
     ),
+)
+sa.Index(
+    "ix_harness_endpoint_operation",
+    harness_endpoint.c.operation_id,
+    sqlite_where=harness_endpoint.c.operation_id.is_not(None),
+    postgresql_where=harness_endpoint.c.operation_id.is_not(None),
 )
 
 #: `clientToken`s that were used, and which harness they were used for.
@@ -167,6 +191,10 @@ invocation = sa.Table(
     sa.Column("failure_note", sa.String),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    #: The workflow that waits for its end, whoever resumes its turn.
+    sa.Column("reply_to", sa.String),
+    #: The invocation that began the turn which this one resumed; absent when it began its own.
+    sa.Column("root", sa.String),
 )
 
 #: The transcript. An assistant message that a step made also carries what the step cost.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from contracts.records import DEFAULT_ENDPOINT
 from store.tables import tag
 
 
@@ -12,6 +13,11 @@ def resource_name(harness_id: str, endpoint: str | None = None) -> str:
     """The part of a harness's or endpoint's ARN that names it in its account."""
     harness = f"harness/{harness_id}"
     return harness if endpoint is None else f"{harness}/harness-endpoint/{endpoint}"
+
+
+def tagged(harness_id: str) -> Sequence[str]:
+    """What of a harness without named endpoints has tags."""
+    return resource_name(harness_id), resource_name(harness_id, DEFAULT_ENDPOINT)
 
 
 def put_tags(connection: Connection, account: str, resource: str, tags: Mapping[str, str]) -> None:

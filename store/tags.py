@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from contracts.errors import AwsError, ServiceError
 from contracts.records import DEFAULT_ENDPOINT
-from store.endpoints import require
+from store.endpoints import find_endpoint
 from store.engine import Database
 from store.harness_rows import lock
 from store.tables import tag
@@ -38,7 +38,7 @@ class Tags:
         """The tags, by key."""
 
         def work(connection: Connection) -> dict[str, str]:
-            require(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
+            find_endpoint(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
             return _read(connection, account, resource_name(harness_id, endpoint))
 
         return await self._database.read(work)
@@ -54,7 +54,7 @@ class Tags:
 
         def work(connection: Connection) -> None:
             lock(connection, account, harness_id)
-            require(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
+            find_endpoint(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
             resource = resource_name(harness_id, endpoint)
             merged = _read(connection, account, resource) | dict(tags)
             if len(merged) > MAX_TAGS:
@@ -74,7 +74,7 @@ class Tags:
 
         def work(connection: Connection) -> None:
             lock(connection, account, harness_id)
-            require(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
+            find_endpoint(connection, account, harness_id, endpoint or DEFAULT_ENDPOINT)
             connection.execute(
                 sa.delete(tag).where(
                     tag.c.account == account,

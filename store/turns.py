@@ -38,6 +38,7 @@ class Turns:
         request_digest: str,
         config_digest: str,
         messages: Sequence[Message],
+        reply_to: str | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -50,13 +51,15 @@ class Turns:
             request_digest: tells whether a repetition asks for the same.
             config_digest: from `Configs.put`.
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
+            reply_to: the workflow that is told of its end.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
 
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
-                the id was used for another request.
+                the id was used for another request; ResourceNotFoundException when the harness is
+                deleted meanwhile.
         """
         try:
             check_size("messages", [MESSAGES.encode(tuple(messages))], MAX_REQUEST_BYTES)
@@ -73,6 +76,7 @@ class Turns:
                 request_digest=request_digest,
                 config_digest=config_digest,
                 messages=messages,
+                reply_to=reply_to,
             )
         )
 

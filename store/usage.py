@@ -9,10 +9,12 @@ from sqlalchemy.engine import Connection
 from contracts.messages import TokenUsage
 from contracts.usage import CallUsage, InvocationUsage, ModelUsage, SessionUsage, Usage
 from store.engine import Database
+from store.paging import decode_token, encode_token
 from store.tables import invocation, message, session
 
 _KINDS = tuple(TokenUsage.model_fields)
-_SUMS = (
+#: What of model calls is summed, as columns over rows of `message`.
+SUMS = (
     sa.func.count().label("calls"),
     *(sa.func.coalesce(sa.func.sum(message.c[kind]), 0).label(kind) for kind in _KINDS),
     sa.func.sum(message.c.cost_pico_usd).label("cost"),
@@ -24,14 +26,21 @@ _OF_HARNESS = (
     session.c.harness_id == sa.bindparam("harness_id"),
 )
 
+#: Where the page before ended; pages go from the newest to the oldest.
+_PLACE = sa.tuple_(
+    sa.bindparam("created_at", type_=session.c.created_at.type), sa.bindparam("identifier")
+)
+
 _SESSION_MODELS = (
-    sa.select(message.c.model_id, *_SUMS)
+    sa.select(message.c.model_id, *SUMS)
     .where(*_OF_SESSION)
     .group_by(message.c.model_id)
     .order_by(message.c.model_id)
 )
 _SESSION_INVOCATIONS = (
-    sa.select(message.c.invocation_id, *_SUMS).where(*_OF_SESSION).group_by(message.c.invocation_id)
+    sa.select(message.c.invocation_id, *SUMS)
+    .where(*_OF_SESSION, message.c.invocation_id.in_(sa.bindparam("invocations", expanding=True)))
+    .group_by(message.c.invocation_id)
 )
 _INVOCATIONS = (
     sa.select(
@@ -41,8 +50,11 @@ _INVOCATIONS = (
         invocation.c.created_at,
     )
     .where(invocation.c.session == sa.bindparam("session"))
-    .order_by(invocation.c.created_at.desc(), invocation.c.invocation_id)
+    .order_by(invocation.c.created_at.desc(), invocation.c.invocation_id.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_LATER_INVOCATIONS = _INVOCATIONS.where(
+    sa.tuple_(invocation.c.created_at, invocation.c.invocation_id) < _PLACE
 )
 _CALLS = (
     sa.select(
@@ -56,8 +68,9 @@ _CALLS = (
     .where(*_OF_SESSION, message.c.invocation_id == sa.bindparam("invocation"))
     .order_by(message.c.step)
 )
+_CALL = _CALLS.where(message.c.step == sa.bindparam("step", type_=sa.Integer))
 _HARNESS_MODELS = (
-    sa.select(message.c.model_id, *_SUMS)
+    sa.select(message.c.model_id, *SUMS)
     .join_from(session, message)
     .where(*_OF_HARNESS, message.c.step.is_not(None))
     .group_by(message.c.model_id)
@@ -66,10 +79,11 @@ _HARNESS_MODELS = (
 _SESSIONS = (
     sa.select(session.c.key, session.c.runtime_session_id, session.c.created_at)
     .where(*_OF_HARNESS)
-    .order_by(session.c.created_at.desc(), session.c.key)
+    .order_by(session.c.created_at.desc(), session.c.key.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
-_SESSION_SUM = sa.select(*_SUMS).where(*_OF_SESSION)
+_LATER_SESSIONS = _SESSIONS.where(sa.tuple_(session.c.created_at, session.c.key) < _PLACE)
+_SESSION_SUM = sa.select(*SUMS).where(*_OF_SESSION)
 _KNOWN = sa.select(session.c.key).where(session.c.key == sa.bindparam("session"))
 
 
@@ -96,16 +110,36 @@ class UsageReport:
         """What all sessions of a harness used, by model."""
         return await self._models(_HARNESS_MODELS, {"account": account, "harness_id": harness_id})
 
-    async def invocations(self, session_key: str, *, limit: int) -> tuple[InvocationUsage, ...]:
-        """What each of the newest invocations of a session used, newest first."""
+    async def invocations(
+        self, session_key: str, *, limit: int, after: str | None = None
+    ) -> tuple[tuple[InvocationUsage, ...], str | None]:
+        """What each of a page of a session's invocations used, newest first.
 
-        def work(connection: Connection) -> tuple[InvocationUsage, ...]:
-            found = connection.execute(_INVOCATIONS, {"session": session_key, "limit": limit}).all()
-            sums = {
-                row.invocation_id: _usage(row)
-                for row in connection.execute(_SESSION_INVOCATIONS, {"session": session_key})
+        Args:
+            session_key: the session.
+            limit: invocations on the page.
+            after: the token that the page before returned.
+
+        Returns:
+            The page, and the token of the next one if there is one.
+
+        Raises:
+            ServiceError: ValidationException for a bad token.
+        """
+        key: dict[str, Any] = {"session": session_key, "limit": limit + 1, **_place(after)}
+        statement = _INVOCATIONS if after is None else _LATER_INVOCATIONS
+
+        def work(connection: Connection) -> tuple[tuple[InvocationUsage, ...], str | None]:
+            found, token = _page(connection.execute(statement, key).all(), limit, "invocation_id")
+            named = {
+                "session": session_key,
+                "invocations": [row.invocation_id for row in found],
             }
-            return tuple(
+            sums = {
+                row.invocation_id: usage_of(row)
+                for row in connection.execute(_SESSION_INVOCATIONS, named)
+            }
+            page = tuple(
                 InvocationUsage(
                     invocation_id=row.invocation_id,
                     state=row.state,
@@ -115,6 +149,7 @@ class UsageReport:
                 )
                 for row in found
             )
+            return page, token
 
         return await self._database.read(work)
 
@@ -127,21 +162,48 @@ class UsageReport:
 
         return await self._database.read(work)
 
-    async def sessions(
-        self, account: str, harness_id: str, *, limit: int
-    ) -> tuple[SessionUsage, ...]:
-        """What each of the newest sessions of a harness used, newest first."""
+    async def call(self, session_key: str, invocation_id: str, step: int) -> CallUsage | None:
+        """One model call of an invocation; None before it is settled."""
+        key = {"session": session_key, "invocation": invocation_id, "step": step}
 
-        def work(connection: Connection) -> tuple[SessionUsage, ...]:
-            key = {"account": account, "harness_id": harness_id, "limit": limit}
-            return tuple(
+        def work(connection: Connection) -> CallUsage | None:
+            row = connection.execute(_CALL, key).first()
+            return None if row is None else _call(row)
+
+        return await self._database.read(work)
+
+    async def sessions(
+        self, account: str, harness_id: str, *, limit: int, after: str | None = None
+    ) -> tuple[tuple[SessionUsage, ...], str | None]:
+        """What each of a page of a harness's sessions used, newest first.
+
+        Args:
+            account: the owner.
+            harness_id: the harness.
+            limit: sessions on the page.
+            after: the token that the page before returned.
+
+        Returns:
+            The page, and the token of the next one if there is one.
+
+        Raises:
+            ServiceError: ValidationException for a bad token.
+        """
+        key: dict[str, Any] = {"account": account, "harness_id": harness_id, "limit": limit + 1}
+        key |= _place(after)
+        statement = _SESSIONS if after is None else _LATER_SESSIONS
+
+        def work(connection: Connection) -> tuple[tuple[SessionUsage, ...], str | None]:
+            found, token = _page(connection.execute(statement, key).all(), limit, "key")
+            page = tuple(
                 SessionUsage(
                     runtime_session_id=row.runtime_session_id,
                     created_at=row.created_at,
-                    usage=_usage(connection.execute(_SESSION_SUM, {"session": row.key}).one()),
+                    usage=usage_of(connection.execute(_SESSION_SUM, {"session": row.key}).one()),
                 )
-                for row in connection.execute(_SESSIONS, key).all()
+                for row in found
             )
+            return page, token
 
         return await self._database.read(work)
 
@@ -150,17 +212,34 @@ class UsageReport:
     ) -> tuple[ModelUsage, ...]:
         def work(connection: Connection) -> Sequence[ModelUsage]:
             return [
-                ModelUsage(row.model_id, _usage(row)) for row in connection.execute(statement, key)
+                ModelUsage(row.model_id, usage_of(row))
+                for row in connection.execute(statement, key)
             ]
 
         return tuple(await self._database.read(work))
+
+
+def _place(after: str | None) -> dict[str, Any]:
+    if after is None:
+        return {}
+    created_at, identifier = decode_token(after)
+    return {"created_at": created_at, "identifier": identifier}
+
+
+def _page(rows: Sequence[Any], limit: int, identifier: str) -> tuple[Sequence[Any], str | None]:
+    """The rows of a page, of which one more was asked for, and the token of the next."""
+    page = rows[:limit]
+    if len(rows) <= limit:
+        return page, None
+    return page, encode_token(page[-1].created_at, getattr(page[-1], identifier))
 
 
 def _tokens(row: Any) -> TokenUsage:
     return TokenUsage(**{kind: int(getattr(row, kind)) for kind in _KINDS})
 
 
-def _usage(row: Any) -> Usage:
+def usage_of(row: Any) -> Usage:
+    """The sum in a row of `SUMS`."""
     return Usage(
         model_calls=row.calls,
         tokens=_tokens(row),

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from contracts.errors import SecretUnreadable
-from store.vault_keyring import KEY_BYTES, NONCE_BYTES, KeyWrapper
+from store.vault_keyring import NONCE_BYTES, KeyWrapper
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,10 @@ class Envelopes:
             KeyRingFault: there is no usable key ring.
         """
         context = _context(about, version)
-        data_key = secrets.token_bytes(KEY_BYTES)
+        data_key = await self._wrapper.new_data_key(context)
         nonce = secrets.token_bytes(NONCE_BYTES)
-        body = nonce + AESGCM(data_key).encrypt(nonce, secret.encode(), context)
-        key_id, wrapped = await self._wrapper.wrap(data_key, context)
-        return Sealed(version, key_id, wrapped, body)
+        body = nonce + AESGCM(data_key.plain).encrypt(nonce, secret.encode(), context)
+        return Sealed(version, data_key.key_id, data_key.wrapped, body)
 
     async def unseal(self, sealed: Sealed, about: str) -> str:
         """Take the secret out.

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, field_validator
 from contracts.base import Value
 from contracts.errors import KeyRingFault, SecretUnreadable
 from contracts.settings import Settings
+from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
 
 #: AES-256.
 KEY_BYTES = 32
@@ -32,11 +33,34 @@ NONCE_BYTES = 12
 PRIVATE = 0o600
 
 
+@dataclass(frozen=True)
+class DataKey:
+    """A data key.
+
+    Attributes:
+        plain: the key.
+        key_id: the master key that it is wrapped under.
+        wrapped: the key, wrapped.
+    """
+
+    plain: bytes = field(repr=False)
+    key_id: str
+    wrapped: bytes
+
+
 class KeyWrapper(Protocol):
     """Wraps data keys under a master key, and knows which master key is the one to use."""
 
     async def primary(self) -> str:
         """The id of the master key under which data keys are wrapped now."""
+        ...
+
+    async def new_data_key(self, context: bytes) -> DataKey:
+        """A data key that nothing was encrypted with yet, wrapped under the primary.
+
+        Raises:
+            KeyRingFault: there is no usable ring.
+        """
         ...
 
     async def wrap(self, data_key: bytes, context: bytes) -> tuple[str, bytes]:
@@ -189,6 +213,11 @@ class RingSource:
         """See `KeyWrapper.primary`."""
         return self.ring().primary
 
+    async def new_data_key(self, context: bytes) -> DataKey:
+        """See `KeyWrapper.new_data_key`."""
+        plain = secrets.token_bytes(KEY_BYTES)
+        return DataKey(plain, *await self.wrap(plain, context))
+
     async def wrap(self, data_key: bytes, context: bytes) -> tuple[str, bytes]:
         """See `KeyWrapper.wrap`."""
         ring = self.ring()
@@ -199,6 +228,8 @@ class RingSource:
     async def unwrap(self, key_id: str, wrapped: bytes, context: bytes) -> bytes:
         """See `KeyWrapper.unwrap`."""
         master = self.ring().keys.get(key_id)
+        if master is None and KMS_KEY_ARN.fullmatch(key_id):
+            raise SecretUnreadable(f"it is under KMS: EVERLOOP_KEYRING was {KMS_PREFIX}{key_id}")
         if master is None:
             raise SecretUnreadable(f"the key ring has no key {key_id}")
         try:
@@ -248,6 +279,10 @@ class NoRing:
     """Stands where a process has no business with secrets."""
 
     async def primary(self) -> str:
+        """Refuse."""
+        raise KeyRingFault("this process has no key ring")
+
+    async def new_data_key(self, context: bytes) -> DataKey:
         """Refuse."""
         raise KeyRingFault("this process has no key ring")
 

@@ -52,3 +52,12 @@ access_key = sa.Table(
     sa.Column("expires_at", Utc),
     *_envelope(),
 )
+
+#: What SetTokenVaultCMK chose; without a row, the configured key.
+token_vault = sa.Table(
+    "token_vault",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("kms_key_arn", sa.String),
+    sa.Column("modified_at", Utc, nullable=False),
+)

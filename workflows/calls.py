@@ -21,9 +21,12 @@ from contracts.turn import (
     ModelCall,
     ModelReply,
     ToolCall,
+    TurnEnded,
     TurnOpened,
     TurnRequest,
 )
+from everloop.types import StopReason
+from workflows.replies import tell
 
 #: A dead worker is noticed after this long. Heartbeats come from a background task every second.
 HEARTBEAT = timedelta(seconds=5)
@@ -65,23 +68,37 @@ TOOL_RETRY = RetryPolicy(
 
 async def open_turn(request: TurnRequest) -> TurnOpened:
     """Bring the invocation's messages into the transcript, or learn that it must not run."""
-    return await workflow.execute_local_activity(
+    opened: TurnOpened = await workflow.execute_local_activity(
         Activity.OPEN_TURN,
         request,
         result_type=TurnOpened,
         start_to_close_timeout=STORE_TIMEOUT,
         retry_policy=STORE_RETRY,
     )
+    if not opened.runs:
+        session = workflow.info().workflow_id
+        end = TurnEnded(session, request.invocation_id, waiting=opened.waiting)
+        await tell(opened.reply_to, end)
+    return opened
 
 
 async def close_turn(end: CloseTurn) -> None:
-    """Settle what is left and write the end of the invocation."""
-    await workflow.execute_local_activity(
+    """Settle what is left, write the end of the invocation and tell whoever waits for it."""
+    reply_to: tuple[str, ...] | None = await workflow.execute_local_activity(
         Activity.CLOSE_TURN,
         end,
+        result_type=tuple[str, ...] | None,  # pyright: ignore[reportArgumentType]
         start_to_close_timeout=STORE_TIMEOUT,
         retry_policy=STORE_RETRY,
     )
+    told = TurnEnded(
+        session=workflow.info().workflow_id,
+        invocation_id=end.invocation_id,
+        stop_reason=end.stop_reason,
+        error=end.error,
+        waiting=end.stop_reason is StopReason.TOOL_USE,
+    )
+    await tell(reply_to or (), told)
 
 
 async def hand_over(invocation_id: str) -> None:

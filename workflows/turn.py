@@ -7,7 +7,8 @@ In order:
 4. Calls that stand before the first one that the caller must answer run, all at the same time.
 5. A call that the caller must answer ends the turn with `tool_use`; calls after it run once every
    waiting call has its answer, at the start of the invocation that brings the last one.
-6. Again from 1.
+6. Again from 1. An invocation that asks for a structured result is over when the model gives one
+   that fits; a model that misses it is asked again, a few times.
 
 It never sees the text of a message, an argument or a result; never waits for a person; never ends
 without a closing row in the log, whatever happened.
@@ -19,9 +20,20 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from contracts.errors import ErrorType
-from contracts.turn import CloseTurn, ModelCall, ModelReply, TurnProgress, TurnRequest
+from contracts.turn import (
+    CloseTurn,
+    ModelCall,
+    ModelReply,
+    OutputState,
+    TurnProgress,
+    TurnRequest,
+)
 from everloop.types import StopReason
 from workflows import calls
+
+#: Model calls that may miss the structured result before the turn is given up: models that can
+#: mend a result at all mend it in the first or second round.
+MAX_MISSED = 3
 
 
 class TurnContinues(Exception):
@@ -70,6 +82,7 @@ class _Turn:
         self._seq = progress.seq
         self._step = progress.step
         self._output_tokens = progress.output_tokens
+        self._missed = progress.missed
 
     async def run(self, due: ModelReply | None) -> bool:
         loop = asyncio.create_task(self._loop(due))
@@ -114,10 +127,22 @@ class _Turn:
             reply = await calls.call_model(ModelCall(self._invocation_id, self._step, self._seq))
             self._step += 1
             self._output_tokens += reply.output_tokens
-            if reply.stop_reason is not StopReason.TOOL_USE:
-                return reply.stop_reason
-            if not await self._see_to(reply):
-                return StopReason.TOOL_USE
+            if (end := await self._after(reply)) is not None:
+                return end
+
+    async def _after(self, reply: ModelReply) -> StopReason | None:
+        """Do what a reply asks for; the turn's end, or None when the model goes on."""
+        calls_tools = reply.stop_reason is StopReason.TOOL_USE
+        if calls_tools and not await self._see_to(reply):
+            return StopReason.TOOL_USE
+        match reply.output:
+            case OutputState.GIVEN:
+                return StopReason.END_TURN
+            case OutputState.MISSED:
+                self._missed += 1
+                return StopReason.MALFORMED_MODEL_OUTPUT if self._missed >= MAX_MISSED else None
+            case OutputState.NONE:
+                return None if calls_tools else reply.stop_reason
 
     async def _see_to(self, reply: ModelReply) -> bool:
         """Run what may run now; False when the caller must act first."""
@@ -138,6 +163,7 @@ class _Turn:
             max_iterations=self._limits.max_iterations,
             max_tokens=self._limits.max_tokens,
             deadline_s=self._limits.deadline_s,
+            missed=self._missed,
         )
 
 

@@ -27,6 +27,7 @@ from activities.model.failures import judge
 from activities.model.keys import access_for
 from activities.model.malformed import as_end, ends_turn
 from activities.model.mapping import Target, plain, target_of
+from activities.model.output import TAKEN, reminded, state_of_new, state_of_settled
 from activities.model.summary import make_room, shown_with_summary
 from activities.model.translate import Json, messages_for, tools_for
 from activities.model.window import shown
@@ -38,8 +39,8 @@ from contracts.harness import RunConfig
 from contracts.messages import Message, StopReason, TextBlock, TokenUsage, ToolUseBlock
 from contracts.records import NewCall, StepRecord
 from contracts.settings import Settings
-from contracts.tools import CallState, ToolSpec
-from contracts.turn import Activity, CallRef, ModelCall, ModelReply
+from contracts.tools import CallState, ToolKind, ToolSpec
+from contracts.turn import Activity, CallRef, ModelCall, ModelReply, OutputState
 from store import Store
 
 _log = logging.getLogger(__name__)
@@ -113,10 +114,10 @@ class ModelCalls:
 
     async def _call(self, session: str, call: ModelCall) -> ModelReply:
         start = await self._store.turns.begin_step(session, call.invocation_id, call.step)
-        if start.settled is not None:
-            return _reply_again(start.settled)
-        step = _Step(session, call.invocation_id, call.step, start.attempt)
         run = await self._store.turns.config(session, call.invocation_id)
+        if start.settled is not None:
+            return _reply_again(run, start.settled)
+        step = _Step(session, call.invocation_id, call.step, start.attempt)
         began = time.monotonic()
         try:
             async with heartbeats():
@@ -155,6 +156,8 @@ class ModelCalls:
 
     async def _ask(self, step: _Step, run: RunConfig, conversation: Sequence[Message]) -> Settled:
         target, secrets = await self._target(run)
+        if run.output is not None:
+            conversation = reminded(conversation)
         system = [block.text for block in run.config.system_prompt]
         messages, target = messages_for(target, system, conversation)
         offered = self._catalog.offered(run)
@@ -257,8 +260,9 @@ class ModelCalls:
             calls=tuple(
                 CallRef(call.block.id, call.queue, call.timeout_s)
                 for call in calls
-                if call.failure is None
+                if call.failure is None and call.outcome is None
             ),
+            output=state_of_new(calls, settled.stop_reason) if run.output else OutputState.NONE,
         )
 
     async def _with_summaries(
@@ -285,6 +289,8 @@ class ModelCalls:
         if spec is None or failure is not None:
             kind = spec.kind if spec else None
             return NewCall(block=use, kind=kind, queue=None, timeout_s=0, failure=failure)
+        if spec.kind is ToolKind.OUTPUT:
+            return NewCall(block=use, kind=spec.kind, queue=None, timeout_s=0, outcome=TAKEN)
         return NewCall(
             block=use,
             kind=spec.kind,
@@ -300,7 +306,10 @@ def _overflow() -> Settled:
     return Settled(message, stop_reason, TokenUsage(), {}, cost_pico_usd=0)
 
 
-def _reply_again(settled: StepRecord) -> ModelReply:
+def _reply_again(run: RunConfig, settled: StepRecord) -> ModelReply:
+    output = OutputState.NONE
+    if run.output is not None:
+        output = state_of_settled(settled.calls, settled.stop_reason)
     return ModelReply(
         seq=settled.seq,
         stop_reason=settled.stop_reason,
@@ -310,6 +319,7 @@ def _reply_again(settled: StepRecord) -> ModelReply:
             for call in settled.calls
             if call.state in (CallState.REQUESTED, CallState.WAITING)
         ),
+        output=output,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from contracts.errors import (
     AwsError,
+    KeyRingAway,
     KeyRingFault,
     ModelFailed,
     ModelFault,
@@ -134,7 +135,7 @@ async def access_for(
 
     Raises:
         ModelFailed: the key that the model's `apiKeyArn` names cannot be had; the message names
-            the ARN. It is final: the same call would fail again.
+            the ARN. It is final, save while KMS cannot be reached.
     """
     bases = frozenset(_plain(base) for base in settings.keyed_api_bases)
     return Access(env, await _key(model, store, settings), bases)
@@ -152,6 +153,10 @@ async def _key(model: ModelConfig, store: Store, settings: Settings) -> str | No
     except SecretUnreadable as error:
         _log.error("%s", error)
         raise _unusable(arn, "the vault cannot read its key; update the provider.") from None
+    except KeyRingAway as error:
+        _log.warning("the vault cannot be used now: %s", error)
+        why = "the worker's key ring cannot be reached now."
+        raise _unusable(arn, why, ModelFault.UNAVAILABLE) from None
     except KeyRingFault as error:
         _log.error("the vault cannot be used: %s", error)
         raise _unusable(arn, "the worker has no usable key ring; its log says why.") from None
@@ -165,10 +170,10 @@ async def _key(model: ModelConfig, store: Store, settings: Settings) -> str | No
     raise _unusable(arn, why)
 
 
-def _unusable(arn: ApiKeyProviderArn, why: str) -> ModelFailed:
-    return ModelFailed(
-        f"The apiKeyArn {arn} cannot be used: {why}", fault=ModelFault.NOT_CONFIGURED
-    )
+def _unusable(
+    arn: ApiKeyProviderArn, why: str, fault: ModelFault = ModelFault.NOT_CONFIGURED
+) -> ModelFailed:
+    return ModelFailed(f"The apiKeyArn {arn} cannot be used: {why}", fault=fault)
 
 
 def _plain(base: str) -> str:

@@ -4,9 +4,9 @@ from typing import Any
 
 from activities.tools.schemas import BUILTIN_TOOLS, MAX_SHELL_TIMEOUT_S, SHELL, SHELL_TIMEOUT_S
 from contracts.allowed_tools import is_allowed
-from contracts.harness import RunConfig, Tool, ToolType
+from contracts.harness import HarnessConfig, OutputSpec, RunConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
-from contracts.tools import Repeat, ToolKind, ToolSpec
+from contracts.tools import OUTPUT_TOOL, Repeat, ToolKind, ToolSpec
 from store import Store
 
 #: A file operation is local to the environment; this only bounds a wedged one.
@@ -30,7 +30,11 @@ class ToolCatalog:
         """The tools that the model is shown: built-ins, then the harness's own, in its order."""
         candidates = (*BUILTIN_TOOLS, *(_inline(tool) for tool in run.config.tools))
         allowed = run.config.allowed_tools
-        return tuple(spec for spec in candidates if is_allowed(spec.namespace, spec.name, allowed))
+        offered = [spec for spec in candidates if is_allowed(spec.namespace, spec.name, allowed)]
+        if run.output is not None:
+            # Whoever asks for a result allows the one way to give it.
+            offered.append(_output(run.output))
+        return tuple(offered)
 
     async def queue_for(self, session: str, spec: ToolSpec) -> str | None:
         """The task queue that runs a tool; None when the caller does.
@@ -51,6 +55,34 @@ class ToolCatalog:
         if not isinstance(asked, int) or isinstance(asked, bool):
             return SHELL_TIMEOUT_S
         return min(max(asked, 1), MAX_SHELL_TIMEOUT_S)
+
+
+def _output(spec: OutputSpec) -> ToolSpec:
+    return ToolSpec(
+        name=OUTPUT_TOOL,
+        description=(
+            "Give the final result of your work. Call it once, when everything else is done, in "
+            "place of a closing message: it ends your work. If the arguments do not fit its "
+            "schema, you are told what is wrong and call it again."
+        ),
+        schema=spec.json_schema,
+        kind=ToolKind.OUTPUT,
+        namespace=OUTPUT_TOOL,
+        repeat=Repeat.IDEMPOTENT,
+    )
+
+
+def unserved(config: HarnessConfig) -> str | None:
+    """Why no turn could run with a configuration here; None when one can.
+
+    The API refuses such tools. A configuration that another release wrote may still have them.
+    """
+    try:
+        for tool in config.tools:
+            _inline(tool)
+    except ValueError as error:
+        return f"The configuration cannot be served: {error}."
+    return None
 
 
 def _inline(tool: Tool) -> ToolSpec:

@@ -1,4 +1,4 @@
-"""The activity that runs a tool call in the session's environment, on the machine that owns it.
+"""The activities of the machine that owns a session's environment: run a tool call, drop it all.
 
 A call's intent is written before it is sent: a retry that finds the intent under another boot of
 the environment knows that the call was under way when everything ended, and does not repeat it.
@@ -24,7 +24,7 @@ from contracts.harness import RunConfig
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord
 from contracts.tools import CallState
-from contracts.turn import Activity, ToolCall
+from contracts.turn import Activity, DropEnvironment, ToolCall
 from environments.environment import Environment
 from environments.host import SandboxHost
 from store import Store
@@ -61,6 +61,12 @@ class SandboxTools:
                 await self._store.calls.finish(
                     session, record.id, status=outcome.status, content=(outcome.text,)
                 )
+
+    @activity.defn(name=Activity.DROP_ENVIRONMENT)
+    async def drop_environment(self, drop: DropEnvironment) -> None:
+        """End a session's environment and delete its files and its record. Idempotent."""
+        async with heartbeats():
+            await self._host.delete(drop.session)
 
     async def _outcome(
         self, session: str, record: CallRecord, spec: EnvironmentSpec

@@ -5,7 +5,6 @@ from api.handlers.credentials import (
     create_api_key_provider,
     delete_api_key_provider,
     get_api_key_provider,
-    get_token_vault,
     list_api_key_providers,
     update_api_key_provider,
 )
@@ -26,6 +25,11 @@ from api.handlers.harnesses import (
 )
 from api.handlers.invoke import invoke_harness
 from api.handlers.tags import list_tags_for_resource, tag_resource, untag_resource
+from api.handlers.token_vault import (
+    get_token_vault,
+    reset_token_vault_key_material,
+    set_token_vault_cmk,
+)
 from api.model import CONTROL, DATA
 
 HANDLERS: dict[tuple[str, str], Handler] = {
@@ -41,6 +45,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (CONTROL, "UpdateApiKeyCredentialProvider"): update_api_key_provider,
     (CONTROL, "DeleteApiKeyCredentialProvider"): delete_api_key_provider,
     (CONTROL, "GetTokenVault"): get_token_vault,
+    (CONTROL, "SetTokenVaultCMK"): set_token_vault_cmk,
+    (CONTROL, "ResetTokenVaultKeyMaterial"): reset_token_vault_key_material,
     (CONTROL, "CreateHarnessEndpoint"): create_harness_endpoint,
     (CONTROL, "GetHarnessEndpoint"): get_harness_endpoint,
     (CONTROL, "ListHarnessEndpoints"): list_harness_endpoints,

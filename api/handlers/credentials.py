@@ -1,12 +1,12 @@
-"""API-key credential providers and the token vault. No answer ever holds a key."""
+"""API-key credential providers. No answer ever holds a key."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from api.context import Call, Context
-from contracts.errors import AwsError, ServiceError, invalid
+from contracts.errors import invalid
 from contracts.settings import Settings
-from contracts.vault import TOKEN_VAULT, ApiKeyProviderArn, ApiKeyProviderRecord
+from contracts.vault import ApiKeyProviderArn, ApiKeyProviderRecord
 
 #: AWS documents no default for `maxResults`; its greatest value is 100.
 DEFAULT_PAGE = 50
@@ -53,20 +53,6 @@ async def delete_api_key_provider(context: Context, call: Call) -> Mapping[str, 
     """`DeleteApiKeyCredentialProvider`: the key is gone; model calls that name it fail."""
     await context.store.api_keys.delete(_arn(context, call))
     return {}
-
-
-async def get_token_vault(context: Context, call: Call) -> Mapping[str, Any]:
-    """`GetTokenVault`: the one vault, under Everloop's own key ring."""
-    vault = call.params.get("tokenVaultId", TOKEN_VAULT)
-    if vault != TOKEN_VAULT:
-        raise ServiceError(
-            AwsError.NOT_FOUND, f"Token vault {vault} does not exist; there is {TOKEN_VAULT}."
-        )
-    return {
-        "tokenVaultId": vault,
-        "kmsConfiguration": {"keyType": "ServiceManagedKey"},
-        "lastModifiedDate": context.ring.created(),
-    }
 
 
 def _arn(context: Context, call: Call) -> ApiKeyProviderArn:

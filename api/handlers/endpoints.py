@@ -11,7 +11,7 @@ from api.tags import check_tags
 
 
 async def create_harness_endpoint(context: Context, call: Call) -> Mapping[str, Any]:
-    """`CreateHarnessEndpoint`: READY at once; without `targetVersion` at the newest version."""
+    """`CreateHarnessEndpoint`: CREATING at first; without `targetVersion` at the newest version."""
     params = call.params
     tags = params.get("tags", {})
     check_tags(tags)
@@ -25,6 +25,7 @@ async def create_harness_endpoint(context: Context, call: Call) -> Mapping[str, 
         params_digest=request_digest(params, without=("clientToken",)),
         tags=tags,
     )
+    await context.provisioner.start(made.operation)
     return {"endpoint": show_endpoint(made, context.settings)}
 
 
@@ -62,11 +63,12 @@ async def update_harness_endpoint(context: Context, call: Call) -> Mapping[str, 
         client_token=params.get("clientToken"),
         params_digest=request_digest(params, without=("clientToken",)),
     )
+    await context.provisioner.start(updated.operation)
     return {"endpoint": show_endpoint(updated, context.settings)}
 
 
 async def delete_harness_endpoint(context: Context, call: Call) -> Mapping[str, Any]:
-    """`DeleteHarnessEndpoint`: gone at once; running turns keep their version."""
+    """`DeleteHarnessEndpoint`: DELETING at first; running turns keep their version."""
     gone = await context.store.endpoints.delete(
         context.settings.account,
         call.params["harnessId"],
@@ -74,4 +76,5 @@ async def delete_harness_endpoint(context: Context, call: Call) -> Mapping[str, 
         client_token=call.params.get("clientToken"),
         params_digest=request_digest(call.params, without=("clientToken",)),
     )
+    await context.provisioner.start(gone.operation)
     return {"endpoint": show_endpoint(gone, context.settings)}

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from api.authorizer_config import check_reach
 from api.context import Call, Context
 from api.digest import request_digest
 from api.environment_config import Installation
+from api.gate import verifies
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
 from api.own.extensions import read_extensions
@@ -18,18 +20,21 @@ DEFAULT_PAGE = 50
 
 
 async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`CreateHarness`: version 1, READY at once."""
+    """`CreateHarness`: version 1, CREATING until its workflow has made it READY."""
     tags = call.params.get("tags", {})
     check_tags(tags)
     extensions = read_extensions(call.headers)
+    config = read_config(call.params, _installation(context))
+    check_reach(config, local=not verifies(context.settings))
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        _extended(read_config(call.params, _installation(context)), extensions),
+        _extended(config, extensions),
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
         tags=tags,
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 
@@ -69,12 +74,15 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 
 
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`UpdateHarness`: a new version, READY at once; running turns keep theirs."""
+    """`UpdateHarness`: a new version, UPDATING until it is served; running turns keep theirs."""
     extensions = read_extensions(call.headers)
     here = _installation(context)
 
     def change(config: HarnessConfig) -> HarnessConfig:
-        return _extended(read_update(config, call.params, here), extensions)
+        changed = read_update(config, call.params, here)
+        if "authorizerConfiguration" in call.params:
+            check_reach(changed, local=not verifies(context.settings))
+        return _extended(changed, extensions)
 
     record = await context.store.harnesses.update(
         context.settings.account,
@@ -83,11 +91,12 @@ async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 
 async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
-    """`DeleteHarness`: gone at once; its sessions' transcripts stay.
+    """`DeleteHarness`: DELETING until its sessions have ended; their transcripts stay.
 
     `deleteManagedMemory` has nothing to act on while no harness has a managed memory.
     """
@@ -97,6 +106,7 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
         client_token=call.params.get("clientToken"),
         params_digest=request_digest(call.params, without=("clientToken",)),
     )
+    await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
 
 

@@ -1,24 +1,31 @@
 """InvokeHarness: admit the call, bring it to its session's workflow, show its stream."""
 
-import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
+from api.authorizing import (
+    Target,
+    authorizer_in,
+    authorizer_of,
+    check_method,
+    harness_of,
+    with_user,
+)
 from api.context import Call, Context, EventStream
 from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
+from api.invocation_id import INVOCATION_HEADER, read_invocation_id
 from api.messages import read_messages
-from api.own_arn import check_own
 from api.stream import Follower
+from api.usage_frames import wants_usage
 from contracts.errors import ServiceError, invalid
 from contracts.harness import RunConfig
-from contracts.ids import INVOCATION_ID, HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord, InvocationRecord, InvocationState
+from contracts.ids import HarnessArn, session_key
+from contracts.own_arn import check_own
+from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
 from contracts.turn import TurnRequest
 
-INVOCATION_HEADER = "x-everloop-invocation-id"
-#: AWS's SDKs send the same one with each of their own retries of a call.
-SDK_INVOCATION_HEADER = "amz-sdk-invocation-id"
 BUSY_HEADER = "x-everloop-if-busy"
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
@@ -39,14 +46,16 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
             (ThrottlingException), or Temporal cannot be reached.
     """
     enqueue = _enqueue(call.headers)
-    invocation_id = _invocation_id(call.headers)
-    invocation = await _admit(context, call, invocation_id)
+    with_usage = wants_usage(call.headers)
+    call = replace(call, params=with_user(call.caller, call.params))
+    key = read_invocation_id(call.headers)
+    invocation = await _admit(context, call, key)
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue)
-    follower = Follower(context.store, context.sessions, invocation)
+    follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
     headers = {
-        INVOCATION_HEADER: invocation_id,
+        INVOCATION_HEADER: key,
         SESSION_HEADER: call.params["runtimeSessionId"],
         "Cache-Control": "no-cache",
     }
@@ -60,7 +69,15 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
     session = session_key(arn.account, arn.harness_id, runtime_session_id)
     # A repeated call keeps what its first sending found, though the harness may be gone since.
     known = await context.store.turns.invocation(session, invocation_id)
-    config_digest = known.config_digest if known else await _configure(context, call, arn)
+    target = Target(
+        arn, call.params.get("qualifier", DEFAULT_ENDPOINT), runtime_session_id, invocation_id
+    )
+    if known:
+        authorizer = await authorizer_of(context.store, context.settings, target)
+        check_method(call.caller, target, authorizer)
+        config_digest = known.config_digest
+    else:
+        config_digest = await _configure(context, call, target)
     return await context.store.turns.admit(
         session=session,
         account=arn.account,
@@ -73,9 +90,10 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
     )
 
 
-async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
+async def _configure(context: Context, call: Call, target: Target) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await _harness(context, arn, call.params.get("qualifier", DEFAULT_ENDPOINT))
+    harness = await harness_of(context.store, target)
+    check_method(call.caller, target, authorizer_in(harness.config))
     params = call.params
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
@@ -88,14 +106,6 @@ async def _configure(context: Context, call: Call, arn: HarnessArn) -> str:
     return await context.store.configs.put(config)
 
 
-async def _harness(context: Context, arn: HarnessArn, qualifier: str) -> HarnessRecord:
-    version = None
-    if qualifier != DEFAULT_ENDPOINT:
-        endpoint = await context.store.endpoints.get(arn.account, arn.harness_id, qualifier)
-        version = endpoint.target_version
-    return await context.store.harnesses.get(arn.account, arn.harness_id, version)
-
-
 async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) -> None:
     waiting = bool(await context.store.calls.pending(invocation.session))
     request = TurnRequest(invocation.invocation_id, enqueue)
@@ -106,16 +116,6 @@ async def _bring(context: Context, invocation: InvocationRecord, enqueue: bool) 
         now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)
         if now is None or now.state is InvocationState.NEW:
             raise
-
-
-def _invocation_id(headers: Mapping[str, str]) -> str:
-    given = headers.get(INVOCATION_HEADER)
-    if given is not None:
-        if not INVOCATION_ID.fullmatch(given):
-            raise invalid(INVOCATION_HEADER, f"must match {INVOCATION_ID.pattern}")
-        return given
-    sdk = headers.get(SDK_INVOCATION_HEADER, "")
-    return sdk if INVOCATION_ID.fullmatch(sdk) else str(uuid.uuid4())
 
 
 def _enqueue(headers: Mapping[str, str]) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.context import Call, Context
-from api.own_arn import check_own
 from api.tags import check_tags
 from contracts.errors import AwsError, ServiceError
 from contracts.ids import HARNESS_ENDPOINT_ARN, HarnessArn
+from contracts.own_arn import check_own
 from contracts.settings import Settings
 
 

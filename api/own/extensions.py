@@ -50,6 +50,7 @@ async def put_extensions(context: Context, request: OwnRequest) -> Mapping[str, 
         client_token=request.headers.get(CLIENT_TOKEN_HEADER),
         params_digest=request_digest(wanted.model_dump(mode="json")),
     )
+    await context.provisioner.start(record.operation)
     return _show(record)
 
 

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from api.body import load
 from api.context import Context
-from api.faults import Faults
 from contracts.errors import invalid
+from contracts.faults import Faults
 
 _Value = TypeVar("_Value", bound=BaseModel)
 
@@ -24,12 +24,14 @@ class OwnRequest:
         query: the query's parameters; of repeated ones the last.
         headers: header values by lower-case name.
         body: the whole body, which the signature fits.
+        scheme: `http` or `https`.
     """
 
     labels: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    scheme: str = "http"
 
     def read(self, kind: type[_Value]) -> _Value:
         """The body as a value.

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import extensions, usage
+from api.own import extensions, protected_resource, usage
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -59,6 +59,12 @@ _ROUTES = (
         "harnesses/{harnessId}/extensions",
         extensions.put_extensions,
     ),
+    OwnRoute(
+        "HarnessProtectedResource",
+        "GET",
+        "harnesses/{harnessId}/oauth-protected-resource",
+        protected_resource.protected_resource,
+    ),
 )
 
 
@@ -80,7 +86,7 @@ async def answer_own(context: Context, wire: WireRequest) -> tuple[str, Response
     for route in _ROUTES:
         labels = _labels(route.path.split("/"), segments)
         if labels is not None and route.method == wire.method:
-            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body)
+            request = OwnRequest(labels, dict(wire.query), wire.headers, wire.body, wire.scheme)
             result = await route.handler(context, request)
             if isinstance(result, Response):
                 return route.name, result

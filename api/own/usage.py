@@ -5,18 +5,19 @@ from typing import Any
 
 from api.context import Context
 from api.own.request import OwnRequest
+from api.usage_view import show_call, show_usage
 from contracts.errors import AwsError, ServiceError
 from contracts.ids import session_key
-from contracts.usage import PICO_USD_PER_USD, ModelUsage, Usage
+from contracts.usage import ModelUsage, Usage
 
-#: Sessions or invocations listed unless the request says otherwise.
+#: Sessions or invocations on a page unless the request says otherwise.
 DEFAULT_LISTED = 100
-#: The most that are listed: some hundreds of kilobytes of JSON.
+#: The most on a page: some hundreds of kilobytes of JSON.
 MAX_LISTED = 1000
 
 
 async def harness_usage(context: Context, request: OwnRequest) -> dict[str, Any]:
-    """All sessions of a harness: the sum, by model, and of each of the newest sessions.
+    """All sessions of a harness: the sum, by model, and of each session, newest first, by pages.
 
     A deleted harness still has the usage of its sessions.
 
@@ -26,8 +27,11 @@ async def harness_usage(context: Context, request: OwnRequest) -> dict[str, Any]
     limit = _max_results(request)
     account, harness_id = context.settings.account, request.labels["harnessId"]
     models = await context.store.usage.of_harness(account, harness_id)
-    sessions = await context.store.usage.sessions(account, harness_id, limit=limit)
-    if not sessions:
+    after = request.query.get("nextToken")
+    sessions, token = await context.store.usage.sessions(
+        account, harness_id, limit=limit, after=after
+    )
+    if not sessions and not models:
         await context.store.harnesses.get(account, harness_id)
     return {
         "harnessId": harness_id,
@@ -40,18 +44,20 @@ async def harness_usage(context: Context, request: OwnRequest) -> dict[str, Any]
             }
             for each in sessions
         ],
+        **_next(token),
     }
 
 
 async def session_usage(context: Context, request: OwnRequest) -> dict[str, Any]:
-    """One session: the sum, by model, and of each of the newest invocations.
+    """One session: the sum, by model, and of each invocation, newest first, by pages.
 
     Raises:
         ServiceError: ValidationException, ResourceNotFoundException.
     """
     limit = _max_results(request)
     session = await _session(context, request.labels)
-    invocations = await context.store.usage.invocations(session, limit=limit)
+    after = request.query.get("nextToken")
+    invocations, token = await context.store.usage.invocations(session, limit=limit, after=after)
     return {
         "harnessId": request.labels["harnessId"],
         "runtimeSessionId": request.labels["runtimeSessionId"],
@@ -66,6 +72,7 @@ async def session_usage(context: Context, request: OwnRequest) -> dict[str, Any]
             }
             for each in invocations
         ],
+        **_next(token),
     }
 
 
@@ -85,33 +92,13 @@ async def invocation_usage(context: Context, request: OwnRequest) -> dict[str, A
         "runtimeSessionId": request.labels["runtimeSessionId"],
         "invocationId": invocation_id,
         "usage": show_usage(Usage.total(each.usage for each in calls)),
-        "modelCalls": [
-            {
-                "step": each.step,
-                "modelId": each.model_id,
-                "latencyMs": each.latency_ms,
-                "endedAt": each.at,
-                "usage": show_usage(each.usage),
-            }
-            for each in calls
-        ],
+        "modelCalls": [show_call(each) for each in calls],
     }
 
 
-def show_usage(usage: Usage) -> dict[str, Any]:
-    """Usage as our JSON has it; `costUsd` is null when no call's price is known."""
-    tokens = usage.tokens
-    cost = usage.cost_pico_usd
-    return {
-        "modelCalls": usage.model_calls,
-        "inputTokens": tokens.input_tokens,
-        "outputTokens": tokens.output_tokens,
-        "totalTokens": tokens.total_tokens,
-        "cacheReadInputTokens": tokens.cache_read_input_tokens,
-        "cacheWriteInputTokens": tokens.cache_write_input_tokens,
-        "costUsd": None if cost is None else cost / PICO_USD_PER_USD,
-        "unpricedModelCalls": usage.unpriced_calls,
-    }
+def _next(token: str | None) -> dict[str, str]:
+    """The member that leads to the next page; absent on the last one."""
+    return {} if token is None else {"nextToken": token}
 
 
 def _sums(models: Sequence[ModelUsage]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from contracts.errors import EverloopError
 from contracts.settings import Settings
-from store import RingSource, Store, migrate
+from store import KmsRing, Ring, Store, migrate, ring_of
 from store.vault_keyring import KeyRing
 
 ACCOUNT_DIGITS = 12
@@ -46,7 +46,7 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> None:
     Raises:
         EverloopError: it cannot be done; the message is for the operator.
     """
-    ring = RingSource.of(settings)
+    ring = ring_of(settings)
     if arguments.verb == "keyring":
         print(KeyRing.new().text())
         return
@@ -87,7 +87,13 @@ async def _list(store: Store) -> None:
         print(f"{key.access_key_id}  {key.account}  {key.created_at:%Y-%m-%d}  {until}  {label}")
 
 
-async def _rotate(store: Store, ring: RingSource, *, rewrap_only: bool) -> None:
+async def _rotate(store: Store, ring: Ring, *, rewrap_only: bool) -> None:
+    if isinstance(ring, KmsRing):
+        # KMS rotates inside a key, whose name stays: only what is wrapped anew is under the newest.
+        count = await store.rotation.rewrap(everything=not rewrap_only)
+        key = await ring.following(store.token_vault.kms_key).primary()
+        print(f"{count} secrets were wrapped anew under {key}")
+        return
     before = ring.ring().primary
     after = before if rewrap_only else ring.rotate().primary
     count = await store.rotation.rewrap()

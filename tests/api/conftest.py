@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,7 @@ import pytest
 from botocore.config import Config
 
 from store import migrate
+from tests.provisioned import provisioning, settling, temporal_server
 
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/agent"
@@ -85,17 +88,38 @@ def client(
     )
 
 
+@contextmanager
+def provisioned_api(data_dir: Path, temporal: str, **variables: str) -> Generator[ApiProcess]:
+    """The API, with a worker that moves harnesses and endpoints on and does nothing else."""
+    namespace = f"test-{uuid.uuid4()}"
+    running = start_api(
+        data_dir,
+        EVERLOOP_TEMPORAL_ADDRESS=temporal,
+        EVERLOOP_TEMPORAL_NAMESPACE=namespace,
+        **variables,
+    )
+    with provisioning(temporal, namespace, f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with temporal_server(tmp_path_factory.mktemp("temporal") / "log") as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    running = start_api(tmp_path_factory.mktemp("api"))
-    yield running
-    status, _, _ = running.stop()
-    assert status == 0
+def api(tmp_path_factory: pytest.TempPathFactory, temporal_address: str) -> Iterator[ApiProcess]:
+    with provisioned_api(tmp_path_factory.mktemp("api"), temporal_address) as running:
+        yield running
+        status, _, _ = running.stop()
+        assert status == 0
 
 
 @pytest.fixture(scope="module")
 def control(api: ApiProcess) -> Iterator[Any]:
-    made = client("bedrock-agentcore-control", api.url)
+    """Waits after each change until it has settled."""
+    made = settling(client("bedrock-agentcore-control", api.url))
     yield made
     made.close()
 

@@ -13,15 +13,18 @@ import uvicorn
 from api.app import create_app
 from api.context import Context
 from api.gate import make_gate
+from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.errors import ErrorDetail, ServiceError
 from contracts.events import BlockDelta
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus
+from contracts.provisioning import Operation
 from contracts.records import NewCall, Opening
 from contracts.settings import Settings
 from contracts.turn import TurnAccepted, TurnRequest
 from store import RingSource, Store
 from tests.api.conftest import ACCOUNT, client
+from tests.provisioned import settle
 
 USAGE = TokenUsage(input_tokens=3, output_tokens=2)
 
@@ -103,6 +106,18 @@ class PlayedSessions(Sessions):
         return self.running
 
 
+class PlayedProvisioner(Provisioner):
+    """Stands for Temporal: a change has settled before it is answered, unless it is held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.held = False
+
+    async def start(self, operation: Operation | None) -> None:
+        if not self.held:
+            await settle(self._store, operation)
+
+
 async def _run(play: Callable[[Turn], Awaitable[None]], turn: Turn) -> None:
     await play(turn)
 
@@ -114,6 +129,7 @@ class Live:
     port: int
     store: Store
     sessions: PlayedSessions
+    provisioner: PlayedProvisioner
     data: Any
     control: Any
 
@@ -147,10 +163,12 @@ async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     ring = RingSource.of(settings)
     store = await Store.open(settings.database_url, ring)
     sessions = PlayedSessions(store)
+    provisioner = PlayedProvisioner(store)
 
     @asynccontextmanager
     async def context() -> AsyncGenerator[Context]:
-        yield Context(settings, store, sessions, ring, make_gate(store, settings))
+        gate = make_gate(store, settings)
+        yield Context(settings, store, sessions, provisioner, ring, gate)
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
@@ -160,7 +178,7 @@ async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     url = f"http://127.0.0.1:{port}"
     clients = [client(name, url) for name in ("bedrock-agentcore", "bedrock-agentcore-control")]
     try:
-        yield Live(port, store, sessions, *clients)
+        yield Live(port, store, sessions, provisioner, *clients)
     finally:
         for each in clients:
             each.close()

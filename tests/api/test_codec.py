@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from api import eventstream
-from api.faults import Faults
 from api.model import wire_model
 from api.parse import parse
 from api.serialise import serialise, to_json
 from api.validate import validate
+from contracts.faults import Faults
 from tests.api.oracle import (
     OPERATIONS,
     operation_model,

@@ -33,7 +33,9 @@ def test_default_follows_the_newest_version_and_named_ones_stay(control: Any):
     harness_id = made(control, "followed", versions=2)
     pinned = create(control, harness_id, "prod", description="What customers use")
     times = {name: pinned[name] for name in ("createdAt", "updatedAt")}
-    assert pinned == {
+    ready = control.get_harness_endpoint(harnessId=harness_id, endpointName="prod")["endpoint"]
+    assert pinned["status"] == "CREATING" and "liveVersion" not in pinned
+    assert ready == {
         "harnessId": harness_id,
         "harnessName": "followed",
         "endpointName": "prod",
@@ -60,7 +62,12 @@ def test_promotes_and_rolls_back(control: Any):
             harnessId=harness_id, endpointName="prod", targetVersion=version
         )
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
-        return answer["endpoint"]
+        assert answer["endpoint"]["status"] == "UPDATING"
+        assert answer["endpoint"]["targetVersion"] == version != answer["endpoint"]["liveVersion"]
+        return now()
+
+    def now() -> dict[str, Any]:
+        return control.get_harness_endpoint(harnessId=harness_id, endpointName="prod")["endpoint"]
 
     promoted = point("3")
     assert (promoted["liveVersion"], promoted["description"]) == ("3", "d")

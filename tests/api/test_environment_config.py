@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from api.environment_config import Installation
+from api.harness_config import read_config, read_update
+from contracts.operator_map import OperatorMap
 from tests.api.conftest import ROLE, ApiProcess, client, start_api
 from tests.api.raw import call
 
@@ -27,6 +30,9 @@ MAP = {
     "images": {IMAGE: "/srv/image"},
     "subnets": {SUBNET: ["10.20.0.0/16"]},
 }
+
+IMAGED = {"environmentArtifact": {"containerConfiguration": {"containerUri": IMAGE}}}
+HERE = Installation(OperatorMap.read(json.dumps(MAP), "map"))
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +84,19 @@ def test_everything_that_is_mapped_comes_back_as_it_was_given(control: Any) -> N
         environmentVariables={"K" * 100: "v" * 5000},
     )["harness"]
     shown = control.get_harness(harnessId=made["harnessId"])["harness"]
-    assert shown == made
-    assert {
-        name: shown["environment"]["agentCoreRuntimeEnvironment"][name] for name in runtime
-    } == (runtime)
+    assert shown["environment"]["agentCoreRuntimeEnvironment"].items() >= runtime.items()
+    for name in ("environment", "environmentArtifact", "environmentVariables"):
+        assert shown[name] == made[name]
     assert shown["environmentArtifact"] == artifact
-    kept = control.update_harness(harnessId=made["harnessId"], maxIterations=3)["harness"]
-    assert kept["environmentArtifact"] == artifact and kept["environment"] == made["environment"]
-    cleared = control.update_harness(harnessId=made["harnessId"], environmentArtifact={})["harness"]
-    assert "environmentArtifact" not in cleared
-    assert cleared["environment"] == made["environment"]
+
+
+@pytest.mark.wire("harness.image")
+def test_an_update_keeps_the_image_and_an_empty_wrapper_clears_it() -> None:
+    first = read_config({"executionRoleArn": ROLE, **IMAGED}, HERE)
+    kept = read_update(first, {"maxIterations": 3}, HERE)
+    assert kept.environment == first.environment and kept.environment.container_uri == IMAGE
+    cleared = read_update(first, {"environmentArtifact": {}}, HERE)
+    assert cleared.environment.container_uri is None
 
 
 def test_the_operators_map_is_read_again_when_it_changed(mapped: ApiProcess, control: Any) -> None:

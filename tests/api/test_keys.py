@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError
 
 from contracts.settings import Settings
 from store import RingSource, Store
-from tests.api.conftest import ACCOUNT, ROLE, ApiProcess, client, start_api
+from tests.api.conftest import ACCOUNT, ROLE, ApiProcess, client, provisioned_api, start_api
 from tests.api.raw import call
+from tests.provisioned import settling
 
 Key = tuple[str, str]
 CONTROL = "bedrock-agentcore-control"
@@ -53,11 +54,11 @@ def key(data_dir: Path) -> Key:
 
 
 @pytest.fixture(scope="module")
-def api(data_dir: Path, key: Key) -> Iterator[ApiProcess]:
+def api(data_dir: Path, key: Key, temporal_address: str) -> Iterator[ApiProcess]:
     """Listens on every address, so that it lets in only who signs."""
-    running = start_api(data_dir, EVERLOOP_API_HOST="0.0.0.0")
-    yield running
-    status, out, err = running.stop()
+    with provisioned_api(data_dir, temporal_address, EVERLOOP_API_HOST="0.0.0.0") as running:
+        yield running
+        status, out, err = running.stop()
     assert status == 0
     assert key[1] not in out + err
 
@@ -86,7 +87,7 @@ def listing(api: ApiProcess, key: Key, token: str | None = None) -> Any:
 
 @pytest.mark.wire("auth.sigv4")
 def test_a_signed_lifecycle_works(api: ApiProcess, key: Key) -> None:
-    control = client(CONTROL, api.url, key)
+    control = settling(client(CONTROL, api.url, key))
     made = control.create_harness(harnessName="mine", executionRoleArn=ROLE)["harness"]
     control.get_harness(harnessId=made["harnessId"])
     assert [h["harnessName"] for h in control.list_harnesses(maxResults=5)["harnesses"]] == ["mine"]
@@ -249,3 +250,24 @@ def test_development_says_that_it_accepts_any_signature(tmp_path: Path) -> None:
     assert listing(running, ("any", "any"))()["harnesses"] == []
     _, _, err = running.stop()
     assert "any signature is accepted: the API serves this machine only" in err
+
+
+def test_a_key_that_does_not_open_is_unknown_to_its_caller_and_named_to_the_operator(
+    tmp_path: Path,
+) -> None:
+    key = make_key(tmp_path)
+    (tmp_path / "keyring.json").unlink()
+    other = make_key(tmp_path)
+    running = start_api(tmp_path, EVERLOOP_SIGNATURES="verified")
+    try:
+        unknown = error_of(listing(running, ("EVLP" + "A" * 16, key[1])))
+        for _ in range(3):
+            assert error_of(listing(running, key)) == unknown
+        assert listing(running, other)()["harnesses"] == []
+    finally:
+        status, out, err = running.stop()
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if key[0] in line]
+    assert "ERROR" in line and "the key ring has no key" in line
+    assert "everloop keys create" in line
+    assert key[1] not in out + err

@@ -20,6 +20,7 @@ from contracts.messages import Message, TextBlock
 from store import Store, migrate
 from tests.api.conftest import ACCOUNT, ROLE, client, start_api
 from tests.api.raw import call
+from tests.provisioned import settle
 
 SESSION = "x-amzn-bedrock-agentcore-runtime-session-id"
 HELLO = [{"role": "user", "content": [{"text": "Hello"}]}]
@@ -113,8 +114,11 @@ def test_logs_requests_without_what_they_say(tmp_path: Path, closed_port: int):
 def test_without_temporal_an_invocation_fails_safely(tmp_path: Path, closed_port: int):
     running = start_api(tmp_path, EVERLOOP_TEMPORAL_ADDRESS=f"127.0.0.1:{closed_port}")
     control = client("bedrock-agentcore-control", running.url)
-    arn = control.create_harness(harnessName="a", executionRoleArn=ROLE)["harness"]["arn"]
+    made = control.create_harness(harnessName="a", executionRoleArn=ROLE)["harness"]
+    assert made["status"] == "CREATING"
     control.close()
+    asyncio.run(settle_all(tmp_path))
+    arn = made["arn"]
     body = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
     path = f"/harnesses/invoke?harnessArn={quote(arn, safe='')}"
     started = time.monotonic()
@@ -123,6 +127,14 @@ def test_without_temporal_an_invocation_fails_safely(tmp_path: Path, closed_port
     assert (answer.status, answer.error) == (500, "InternalServerException")
     assert "Temporal is unavailable" in answer.json["message"]
     assert time.monotonic() - started < 30
+
+
+async def settle_all(data_dir: Path) -> None:
+    """Bring every change to its end, as workflows would."""
+    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    for operation in await store.provisioning.under_way():
+        await settle(store, operation)
+    await store.close()
 
 
 async def test_open_streams_are_cut_when_the_process_ends(tmp_path: Path):

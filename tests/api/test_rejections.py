@@ -149,7 +149,7 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
                 }
             }
         },
-        ["authorizerConfiguration"],
+        ["authorizerConfiguration.customJWTAuthorizer"],
     ),
     (
         {"environmentArtifact": {"containerConfiguration": {"containerUri": "public.ecr.aws/a/b"}}},

@@ -2,14 +2,9 @@
 
 import asyncio
 import gc
-import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 
 import pytest
 from temporalio import workflow
@@ -21,6 +16,7 @@ import api.sessions
 from api.sessions import Sessions
 from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.turn import TASK_QUEUE, WORKFLOW, SessionState, TurnAccepted, TurnRequest
+from tests.provisioned import connect
 
 _numbers = count()
 
@@ -72,33 +68,9 @@ class BriefSession:
             )
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Temporal dev server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
-    log = tmp_path_factory.mktemp("temporal") / "log"
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [command, "server", "start-dev", "--headless", "--port", str(port)],
-            stdout=sink,
-            stderr=sink,
-        )
-        yield f"127.0.0.1:{port}"
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture
-async def temporal(address: str) -> Client:
-    for _ in range(300):
-        try:
-            return await Client.connect(address)
-        except RuntimeError:
-            await asyncio.sleep(0.1)
-    raise AssertionError("the Temporal dev server did not start")
+async def temporal(temporal_address: str) -> Client:
+    return await connect(temporal_address)
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ RUNTIME = "agentCoreRuntimeEnvironment"
 
 
 def made(control: Any, name: str, **members: Any) -> dict[str, Any]:
-    return control.create_harness(harnessName=name, executionRoleArn=ROLE, **members)["harness"]
+    """A harness that is READY."""
+    created = control.create_harness(harnessName=name, executionRoleArn=ROLE, **members)["harness"]
+    return {**created, "status": "READY"}
 
 
 @pytest.mark.wire("harness.update", "version.each-update", "harness.get")
@@ -42,9 +44,11 @@ def test_an_update_makes_a_version_and_keeps_what_it_does_not_name(control: Any)
     assert second == {
         **first,
         **changed,
+        "status": "UPDATING",
         "harnessVersion": "2",
         "updatedAt": second["updatedAt"],
     }
+    second["status"] = "READY"
     assert second["updatedAt"] > first["updatedAt"]
     get = control.get_harness
     assert get(harnessId=first["harnessId"])["harness"] == second

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from botocore.eventstream import EventStreamBuffer
 
+from contracts.errors import AwsError, ErrorDetail
 from contracts.messages import Message, StopReason, TextBlock, TokenUsage
 from store import migrate
-from tests.api.live import Live, Turn, live_server
+from tests.api.live import Live, Turn, live_server, with_header
 from tests.api.raw import RawAnswer, call
 
 SESSION = "s" * 33
@@ -86,9 +90,13 @@ async def test_usage_of_a_session_by_model_and_invocation(live: Live):
     ]
     assert [each["usage"] for each in told["invocations"]] == [used(2, 0.0015, 1)] * 2
     assert {each["stopReason"] for each in told["invocations"]} == {"end_turn"}
-    limited = await get(live, f"harnesses/{harness_id}/sessions/{SESSION}/usage?maxResults=1")
-    assert len(limited.json["invocations"]) == 1
-    assert limited.json["usage"] == told["usage"]
+    assert "nextToken" not in told
+    path = f"harnesses/{harness_id}/sessions/{SESSION}/usage?maxResults=1"
+    first = (await get(live, path)).json
+    second = (await get(live, f"{path}&nextToken={quote(first['nextToken'])}")).json
+    assert first["usage"] == second["usage"] == told["usage"]
+    assert first["invocations"] + second["invocations"] == told["invocations"]
+    assert "nextToken" not in second
 
 
 async def test_usage_of_an_invocation_call_by_call(live: Live):
@@ -129,6 +137,8 @@ async def test_a_harness_that_was_never_used_has_an_empty_sum(live: Live):
         ("harnesses/{id}/usage?maxResults=0", 400, "ValidationException"),
         ("harnesses/{id}/usage?maxResults=1001", 400, "ValidationException"),
         ("harnesses/{id}/sessions/{s}/usage?maxResults=x", 400, "ValidationException"),
+        ("harnesses/{id}/usage?nextToken=x", 400, "ValidationException"),
+        ("harnesses/{id}/sessions/{s}/usage?nextToken=x", 400, "ValidationException"),
         ("nothing", 404, "UnknownOperationException"),
     ],
 )
@@ -138,7 +148,7 @@ async def test_errors_look_as_awss_do(live: Live, path: str, status: int, error:
     assert (answer.status, answer.error) == (status, error)
     assert answer.json["message"]
     if status == 400:
-        assert answer.fields == ["maxResults"]
+        assert answer.fields == [re.findall(r"\?(\w+)=", path)[0]]
 
 
 async def test_only_get_is_answered(live: Live):
@@ -178,6 +188,93 @@ async def test_the_command_shows_money_and_what_is_not_known(live: Live):
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[1][:2] == ["0", "openai/gpt-4.1"] and lines[1][-1] == "$0.001500"
     assert lines[2][:2] == ["1", "demo/scripted"] and lines[2][-1] == "?"
+
+
+async def test_the_command_goes_page_by_page(live: Live):
+    await harness_with_two_turns(live)
+    words = ("usage", "agent", "--session-id", SESSION, "--max-results", "1")
+    first = await everloop(live, *words)
+    hint, token = re.findall(r"more with: (--next-token) (\S+)", first.stderr)[0]
+    second = await everloop(live, *words, hint, token)
+    assert (second.returncode, second.stderr) == (0, "")
+    rows = [done.stdout.splitlines()[1].split()[0] for done in (first, second)]
+    whole = json.loads((await everloop(live, *words[:4], "--json")).stdout)
+    assert rows == [each["invocationId"] for each in whole["invocations"]]
+
+
+async def stream(live: Live, arn: str, **headers: str) -> tuple[int, list[tuple[str, Any]]]:
+    """Every event of an invocation, those too that AWS's SDKs do not know."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    session = {"x-amzn-bedrock-agentcore-runtime-session-id": SESSION}
+    body = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
+    path = f"/harnesses/invoke?harnessArn={quote(arn, safe='')}"
+    told = await asyncio.to_thread(call, live.port, "POST", path, body, {**session, **named})
+    if told.status != 200:
+        return told.status, [(told.error, told.fields)]
+    buffer: Any = EventStreamBuffer()
+    buffer.add_data(told.body)
+    return told.status, [
+        (
+            frame.headers.get(":event-type") or frame.headers[":exception-type"],
+            json.loads(frame.payload),
+        )
+        for frame in buffer
+    ]
+
+
+async def test_a_stream_tells_money_when_asked(live: Live):
+    live.sessions.play = answer
+    arn = await live.harness()
+    await live.say(arn)
+    _, events = await stream(live, arn, x_everloop_usage="include", x_everloop_invocation_id="i2")
+    names = [name for name, _ in events]
+    assert names.count("everloopUsage") == 4
+    at = [place for place, name in enumerate(names) if name == "metadata"]
+    assert [names[place + 1] for place in at] == ["everloopUsage"] * 2
+    usages = [payload for name, payload in events if name == "everloopUsage"]
+    first, second, invocation, session = usages
+    assert (first["scope"], first["step"], first["modelId"]) == ("modelCall", 0, "openai/gpt-4.1")
+    assert (first["usage"], second["usage"]) == (used(1, 0.0015, 0), used(1, None, 1))
+    assert invocation == {"scope": "invocation", "usage": used(2, 0.0015, 1)}
+    assert session == {"scope": "session", "usage": used(4, 0.003, 2)}
+    # Attaching again tells the same; without the header there is nothing of ours.
+    again = await stream(live, arn, x_everloop_usage="include", x_everloop_invocation_id="i2")
+    assert again[1] == events
+    _, plain = await stream(live, arn, x_everloop_invocation_id="i2")
+    assert plain == [each for each in events if each[0] != "everloopUsage"]
+
+
+async def test_boto3_drops_what_it_does_not_know(live: Live):
+    live.sessions.play = answer
+    arn = await live.harness()
+    with_header(live.data, "x-everloop-usage", "include")
+    assert {name for event in await live.say(arn) for name in event} <= {
+        "messageStart",
+        "contentBlockDelta",
+        "contentBlockStop",
+        "messageStop",
+        "metadata",
+    }
+
+
+async def fail(turn: Turn) -> None:
+    await turn.open()
+    await turn.begin()
+    await turn.close(None, ErrorDetail(AwsError.RUNTIME_CLIENT, "No such model."))
+
+
+async def test_an_invocation_that_fails_tells_what_it_used_before_its_error(live: Live):
+    live.sessions.play = fail
+    _, events = await stream(live, await live.harness(), x_everloop_usage="include")
+    names = [name for name, _ in events]
+    assert names[-3:] == ["everloopUsage", "everloopUsage", "runtimeClientError"]
+    assert events[-3][1]["usage"] == used(0, None, 0)
+
+
+async def test_another_choice_is_refused_before_anything_is_done(live: Live):
+    told = await stream(live, await live.harness(), x_everloop_usage="yes")
+    assert told == (400, [("ValidationException", ["x-everloop-usage"])])
+    assert live.sessions.brought == []
 
 
 async def test_the_command_says_what_is_wrong(live: Live):

@@ -23,13 +23,17 @@ HARNESS = {
 
 
 class ScriptedApi:
-    """Serves one harness, and the next script of `streams` for each InvokeHarness.
+    """Serves one harness until it is deleted, and the next of `streams` for each InvokeHarness.
 
     A script is a list of (event name, body); `exception:Name` sends an exception, `cut` closes the
-    connection. `refusals` are (status, error name, message), used before any stream.
+    connection. `answered` is what CreateHarness answers otherwise, `shown` what GetHarness does.
+    `refusals` are (status, error name, message), used before any stream.
     """
 
     def __init__(self) -> None:
+        self.deleted = False
+        self.answered: Json = {}
+        self.shown: Json = {}
         self.streams: list[list[tuple[str, Json]]] = []
         self.refusals: list[tuple[int, str, str]] = []
         self.requests: list[tuple[str, str, dict[str, str], Json]] = []
@@ -71,12 +75,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._note({})
         if self.path.startswith("/harnesses?") or self.path == "/harnesses":
-            self._json(200, {"harnesses": [HARNESS]})
+            self._json(200, {"harnesses": [] if self.script.deleted else [HARNESS]})
+        elif self.script.deleted:
+            gone = {"x-amzn-errortype": "ResourceNotFoundException"}
+            self._json(404, {"message": "it does not exist"}, gone)
         else:
-            self._json(200, {"harness": HARNESS})
+            self._json(200, {"harness": HARNESS | self.script.shown})
 
     def do_DELETE(self) -> None:
         self._note({})
+        self.script.deleted = True
         self._json(200, {"harness": HARNESS | {"status": "DELETING"}})
 
     def do_POST(self) -> None:
@@ -88,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith("/harnesses/invoke"):
             self._stream(self.script.streams.pop(0))
         else:
-            self._json(201, {"harness": HARNESS})
+            self._json(201, {"harness": HARNESS | self.script.answered})
 
     def log_message(self, format: str, *args: Any) -> None:
         del format, args

@@ -152,13 +152,24 @@ def test_the_api_is_found_by_environment(run: Run, api: ScriptedApi) -> None:
     assert json.loads(done.stdout)["harnesses"][0]["harnessName"] == "helper"
 
 
+def test_a_creation_that_fails_is_an_error_with_its_reason(run: Run, api: ScriptedApi) -> None:
+    api.answered = {"status": "CREATING"}
+    api.shown = {"status": "CREATE_FAILED", "failureReason": "the tool 'web' is not served"}
+    asked = ("create", "--name", "helper", "--model", "demo/scripted", "--endpoint-url", api.url)
+    failed = run(*asked)
+    assert failed.returncode == 1
+    assert "helper is CREATE_FAILED: the tool 'web' is not served" in failed.stderr
+    hasty = run(*asked, "--no-wait")
+    assert hasty.returncode == 0 and "created helper (CREATING)" in hasty.stdout
+
+
 def test_list_get_and_delete(run: Run, api: ScriptedApi) -> None:
     assert HARNESS["harnessId"] in run("list", "--endpoint-url", api.url).stdout
     got = run("get", "helper", "--endpoint-url", api.url)
     assert HARNESS["arn"] in got.stdout and got.returncode == 0
     gone = run("delete", "helper", "--endpoint-url", api.url)
     assert gone.stdout == "deleted helper (helper-abcdefghij)\n"
-    assert api.requests[-1][0] == "DELETE"
+    assert "DELETE" in [request[0] for request in api.requests]
     assert api.requests[-1][1].startswith("/harnesses/helper-abcdefghij")
     missing = run("get", "stranger", "--endpoint-url", api.url)
     assert missing.returncode == 1 and "ResourceNotFoundException" in missing.stderr
@@ -381,3 +392,22 @@ def _read_all(terminal: int) -> str:
         collected += piece
     os.close(terminal)
     return collected.decode()
+
+
+def test_a_bearer_token_takes_the_place_of_a_signature(run: Run, api: ScriptedApi) -> None:
+    api.streams += [text_message("Hi"), text_message("Hi")]
+    words = ("invoke", HARNESS["arn"], "Hello", "--endpoint-url", api.url)
+    assert run(*words, EVERLOOP_BEARER_TOKEN="secret").returncode == 0
+    assert run(*words, "--bearer-token", "other").returncode == 0
+    sent = [headers["authorization"] for headers, _ in api.invocations]
+    assert sent == ["Bearer secret", "Bearer other"]
+    assert all("x-amz-date" not in headers for headers, _ in api.invocations)
+    # With an ARN nothing is asked of the control plane, which takes no tokens.
+    assert len(api.requests) == 2
+
+
+def test_a_bearer_token_does_not_travel_in_the_clear(run: Run) -> None:
+    words = ("invoke", HARNESS["arn"], "Hello", "--endpoint-url", "http://192.0.2.1:9")
+    done = run(*words, EVERLOOP_BEARER_TOKEN="secret")
+    assert done.returncode == 2 and "use https" in done.stderr
+    assert "secret" not in done.stdout + done.stderr

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from everloop.cli.schema import harness_schema
-from tests.api.conftest import ApiProcess, client, start_api
+from tests.api.conftest import ApiProcess, client, provisioned_api
+from tests.provisioned import settling, temporal_server
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -44,14 +45,18 @@ tags: {{team: support}}
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    running = start_api(tmp_path_factory.mktemp("api"))
-    yield running
-    running.stop()
+    scratch = tmp_path_factory.mktemp("api")
+    with (
+        temporal_server(scratch / "temporal.log") as temporal,
+        provisioned_api(scratch, temporal) as running,
+    ):
+        yield running
+        running.stop()
 
 
 @pytest.fixture(scope="module")
 def control(api: ApiProcess) -> Iterator[Any]:
-    made = client("bedrock-agentcore-control", api.url)
+    made = settling(client("bedrock-agentcore-control", api.url))
     yield made
     made.close()
 
@@ -127,7 +132,11 @@ def test_endpoints_are_created_promoted_rolled_back_and_deleted(run: Run) -> Non
     assert [line.split()[0] for line in listed[1:]] == ["DEFAULT", "prod"]
     assert "ConflictException" in run("delete", "pointed", code=1).stderr
     assert "DELETING" in run("endpoint", "delete", "pointed", "prod").stdout
-    run("delete", "pointed")
+    assert "no endpoint named prod" in run("endpoint", "get", "pointed", "prod", code=1).stderr
+    assert "deleted pointed" in run("delete", "pointed").stdout
+    assert "READY" in run("create", "--name", "pointed", "--model", "demo/scripted").stdout
+    said = run("create", "--name", "hasty", "--model", "demo/scripted", "--no-wait").stdout
+    assert "CREATING" in said
 
 
 def test_rollback_without_an_endpoint_makes_a_version_like_the_old_one(
@@ -158,7 +167,7 @@ def test_rollback_without_an_endpoint_makes_a_version_like_the_old_one(
     )
     assert "version 3 of restored is like 1" in run("rollback", "restored").stdout
     third = control.get_harness(harnessId=first["harnessId"])["harness"]
-    moved = {"harnessVersion": "3", "updatedAt": third["updatedAt"]}
+    moved = {"status": "READY", "harnessVersion": "3", "updatedAt": third["updatedAt"]}
     assert third == {**first, **moved}
 
 

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 import boto3
 from botocore.config import Config
 
+from tests.provisioned import settling
+
 ROLE = "arn:aws:iam::000000000000:role/Agent"
 DEMO = {"liteLlmModelConfig": {"modelId": "demo/scripted"}}
 APPROVAL = {
@@ -232,14 +234,15 @@ class Stack:
 
     @property
     def control(self) -> Any:
-        return self.client("bedrock-agentcore-control")
+        """A client that waits after each change until it has settled."""
+        return settling(self.client("bedrock-agentcore-control"))
 
     @property
     def data(self) -> Any:
         return self.client("bedrock-agentcore")
 
     def harness(self, **members: Any) -> str:
-        """Create a harness with the demo model; its ARN."""
+        """Create a harness with the demo model, and wait until it is READY; its ARN."""
         members.setdefault("model", DEMO)
         created = self.control.create_harness(
             harnessName=f"h{uuid.uuid4().hex[:12]}", executionRoleArn=ROLE, **members

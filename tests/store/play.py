@@ -76,25 +76,31 @@ class Play:
     store: Store
     session: str
     config_digest: str
+    harness_id: str = HARNESS
     attempts: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
     @classmethod
-    async def begin(cls, store: Store) -> "Play":
-        session = session_key(ACCOUNT, HARNESS, f"session-{next(_names):033}")
-        return cls(store, session, await store.configs.put(RUN))
+    async def begin(cls, store: Store, harness_id: str = HARNESS) -> "Play":
+        session = session_key(ACCOUNT, harness_id, f"session-{next(_names):033}")
+        return cls(store, session, await store.configs.put(RUN), harness_id)
 
     async def admit(
-        self, invocation_id: str, *messages: Message, request_digest: str = "digest"
+        self,
+        invocation_id: str,
+        *messages: Message,
+        request_digest: str = "digest",
+        reply_to: str | None = None,
     ) -> InvocationRecord:
         return await self.store.turns.admit(
             session=self.session,
             account=ACCOUNT,
-            harness_id=HARNESS,
+            harness_id=self.harness_id,
             runtime_session_id=self.session.rpartition(":")[2],
             invocation_id=invocation_id,
             request_digest=request_digest,
             config_digest=self.config_digest,
             messages=messages or (says("Hello"),),
+            reply_to=reply_to,
         )
 
     async def open(self, invocation_id: str, *messages: Message) -> Opening:

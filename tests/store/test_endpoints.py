@@ -3,6 +3,7 @@ import asyncio
 from contracts.errors import AwsError, ServiceError
 from contracts.records import EndpointRecord
 from store import Store
+from tests.provisioned import settle
 from tests.store.play import ACCOUNT, CONFIG
 
 
@@ -10,6 +11,7 @@ async def harness(store: Store) -> str:
     record = await store.harnesses.create(
         ACCOUNT, "helper", CONFIG, client_token=None, params_digest="d"
     )
+    await settle(store, record.operation)
     return record.harness_id
 
 

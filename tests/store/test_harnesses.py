@@ -2,6 +2,7 @@ import pytest
 
 from contracts.errors import AwsError, Reason, ServiceError
 from store import Store
+from tests.provisioned import settle
 from tests.store.play import ACCOUNT, CONFIG
 
 
@@ -9,6 +10,7 @@ async def create(store: Store, name: str, token: str | None = None, digest: str 
     record = await store.harnesses.create(
         ACCOUNT, name, CONFIG, client_token=token, params_digest=digest
     )
+    await settle(store, record.operation)
     return record.harness_id
 
 
@@ -16,6 +18,7 @@ async def delete(store: Store, harness_id: str, token: str | None = None) -> str
     record = await store.harnesses.delete(
         ACCOUNT, harness_id, client_token=token, params_digest=harness_id
     )
+    await settle(store, record.operation)
     return record.status
 
 
@@ -24,11 +27,11 @@ async def names(store: Store, limit: int = 100) -> list[str]:
     return [record.name for record in page]
 
 
-async def test_a_created_harness_is_ready_as_version_1(store: Store) -> None:
+async def test_a_created_harness_is_there_as_version_1(store: Store) -> None:
     created = await store.harnesses.create(
         ACCOUNT, "helper", CONFIG, client_token=None, params_digest="d"
     )
-    assert (created.status, created.version, created.config) == ("READY", "1", CONFIG)
+    assert (created.status, created.version, created.config) == ("CREATING", "1", CONFIG)
     assert created.harness_id.startswith("helper-")
     assert len(created.harness_id) == len("helper-") + 10
     assert created.created_at.tzinfo is not None
@@ -66,7 +69,7 @@ async def test_the_same_token_answers_as_the_first_time(store: Store) -> None:
     again = await store.harnesses.create(
         ACCOUNT, "helper", CONFIG, client_token="token", params_digest="d"
     )
-    assert again.status == "READY"
+    assert again.status == "CREATING"
 
 
 async def test_the_same_token_for_something_else_is_refused(store: Store) -> None:

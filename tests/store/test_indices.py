@@ -1,6 +1,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from sqlalchemy.engine import Engine
 
 from contracts.vault import ApiKeyProviderArn
 from store import Store
+from store.paging import encode_token
+from tests.provisioned import settle
 from tests.store.play import ACCOUNT, CONFIG, Play, inline, says
 from tests.store.test_closing import SCRIPT
 
@@ -28,10 +31,17 @@ def executed() -> Iterator[Executed]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
+async def settle_all(store: Store) -> None:
+    for operation in await store.provisioning.under_way():
+        await settle(store, operation)
+
+
 async def use_everything(store: Store) -> None:
     record = await store.harnesses.create(
         ACCOUNT, "helper", CONFIG, client_token="t", params_digest="d"
     )
+    await settle_all(store)
+    await store.harnesses.serving(ACCOUNT, record.harness_id, "DEFAULT")
     await store.harnesses.get(ACCOUNT, record.harness_id)
     _, after = await store.harnesses.list(ACCOUNT, limit=1, after=None)
     await store.harnesses.create(ACCOUNT, "other", CONFIG, client_token=None, params_digest="d")
@@ -40,6 +50,7 @@ async def use_everything(store: Store) -> None:
     await store.harnesses.update(
         ACCOUNT, record.harness_id, lambda config: config, client_token="t", params_digest="d"
     )
+    await settle_all(store)
     await store.harnesses.versions(ACCOUNT, record.harness_id, limit=1, after=None)
     await store.endpoints.create(
         ACCOUNT,
@@ -50,6 +61,7 @@ async def use_everything(store: Store) -> None:
         client_token="t",
         params_digest="d",
     )
+    await settle_all(store)
     await store.endpoints.update(
         ACCOUNT,
         record.harness_id,
@@ -59,6 +71,7 @@ async def use_everything(store: Store) -> None:
         client_token="t",
         params_digest="d",
     )
+    await settle_all(store)
     await store.endpoints.list(ACCOUNT, record.harness_id, limit=1, after=None)
     await store.tags.put(ACCOUNT, record.harness_id, "prod", {"a": "b"})
     await store.tags.list(ACCOUNT, record.harness_id, "prod")
@@ -66,12 +79,20 @@ async def use_everything(store: Store) -> None:
     await store.endpoints.delete(
         ACCOUNT, record.harness_id, "prod", client_token="t", params_digest="d"
     )
+    await settle_all(store)
+    going = await store.harnesses.delete(
+        ACCOUNT, record.harness_id, client_token="t", params_digest="d"
+    )
+    assert going.operation is not None
+    await store.provisioning.sessions_left(going.operation, after="", limit=9)
+    await settle_all(store)
     play = await Play.begin(store)
     for step in SCRIPT:
         await step(play)
     await play.ask_person("i4", inline("z"))
     await play.open("i5", says("refused"))
     await store.calls.pending(play.session)
+    await store.environments.check_wanted(play.session)
     await store.turns.invocation(play.session, "i1")
     await play.events("i1")
     await play.messages()
@@ -84,10 +105,14 @@ async def use_everything(store: Store) -> None:
     await store.summaries.uncounted(play.session)
     await store.usage.knows(play.session)
     await store.usage.of_session(play.session)
-    await store.usage.invocations(play.session, limit=9)
+    token = encode_token(datetime.now(UTC), "z")
+    for after in (None, token):
+        await store.usage.invocations(play.session, limit=9, after=after)
+    await store.usage.call(play.session, "i1", 0)
     await store.usage.calls(play.session, "i1")
     await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
-    await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9)
+    for after in (None, token):
+        await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9, after=after)
 
 
 async def use_vault(store: Store) -> None:

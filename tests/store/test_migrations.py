@@ -2,12 +2,17 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -67,3 +72,27 @@ def test_the_command_migrates_the_configured_database(tmp_path: Path) -> None:
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL must"):
         open_database(url)
+
+
+def test_what_was_ready_before_provisioning_is_served_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    scripts = ScriptDirectory(str(ROOT / "store" / "migrations"))
+    before = scripts.get_revision("0006").down_revision
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", scripts.dir)
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(before))
+        now = datetime.now(UTC).isoformat(sep=" ")
+        row = f"('0', 'a-0123456789', 'a', 'READY', 3, '{now}', '{now}', 1)"
+        columns = "account, harness_id, name, status, version, created_at, updated_at, alive"
+        connection.exec_driver_sql(f"INSERT INTO harness ({columns}) VALUES {row}")
+        connection.commit()
+    migrate(f"sqlite+aiosqlite:///{path}")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT status, live_version, operation_id FROM harness"
+        ).all()
+    engine.dispose()
+    assert [tuple(one) for one in found] == [("READY", 3, None)]

@@ -1,5 +1,8 @@
 """Sums of tokens and money, on both databases."""
 
+import pytest
+
+from contracts.errors import ServiceError
 from contracts.messages import TokenUsage
 from contracts.usage import Usage
 from store import Store
@@ -45,12 +48,16 @@ async def test_sums_by_call_invocation_session_and_harness(store: Store, play: P
     assert models == {"known": used(2, 1, 9_000_000), "unknown": used(2, 2, None, unpriced=2)}
     assert Usage.total(models.values()) == used(4, 3, 9_000_000, unpriced=2)
 
-    newest, oldest = await store.usage.invocations(play.session, limit=9)
+    (newest, oldest), end = await store.usage.invocations(play.session, limit=9)
+    assert end is None
     assert (newest.invocation_id, newest.state) == ("i2", "open")
     assert newest.usage == used(1, 0, None, unpriced=1)
     assert (oldest.state, oldest.stop_reason) == ("ended", "end_turn")
     assert oldest.usage == used(3, 3, 9_000_000, unpriced=1)
-    assert await store.usage.invocations(play.session, limit=1) == (newest,)
+    first, after = await store.usage.invocations(play.session, limit=1)
+    assert first == (newest,)
+    second = await store.usage.invocations(play.session, limit=1, after=after)
+    assert second == ((oldest,), None)
 
     calls = await store.usage.calls(play.session, "i1")
     assert [(each.step, each.model_id, each.latency_ms) for each in calls] == [
@@ -68,7 +75,9 @@ async def test_sums_by_call_invocation_session_and_harness(store: Store, play: P
         "known": used(3, 1, 9_000_001),
         "unknown": used(2, 2, None, unpriced=2),
     }
-    sessions = await store.usage.sessions(ACCOUNT, HARNESS, limit=9)
+    assert await store.usage.call(play.session, "i1", 1) == calls[1]
+    assert await store.usage.call(play.session, "i1", 9) is None
+    sessions, _ = await store.usage.sessions(ACCOUNT, HARNESS, limit=9)
     assert [each.usage for each in sessions] == [used(1, 0, 1), used(4, 3, 9_000_000, unpriced=2)]
     assert sessions[1].runtime_session_id == play.session.rpartition(":")[2]
 
@@ -77,10 +86,10 @@ async def test_nothing_used_costs_nothing_known(store: Store, play: Play) -> Non
     assert not await store.usage.knows(play.session)
     assert await store.usage.of_session(play.session) == ()
     await play.open("i1")
-    (invocation,) = await store.usage.invocations(play.session, limit=9)
+    (invocation,), _ = await store.usage.invocations(play.session, limit=9)
     assert invocation.usage == Usage()
     assert await store.usage.calls(play.session, "i1") == ()
-    assert (await store.usage.sessions(ACCOUNT, "other-abcdefghij", limit=9)) == ()
+    assert (await store.usage.sessions(ACCOUNT, "other-abcdefghij", limit=9)) == ((), None)
 
 
 async def test_a_call_without_a_told_price_is_unpriced(store: Store, play: Play) -> None:
@@ -88,3 +97,20 @@ async def test_a_call_without_a_told_price_is_unpriced(store: Store, play: Play)
     await play.step("i1", 0)
     (call,) = await store.usage.calls(play.session, "i1")
     assert call.usage == Usage.of_call(USAGE, None)
+
+
+async def test_pages_of_sessions_neither_repeat_nor_hide(store: Store, play: Play) -> None:
+    made = [play, *[await Play.begin(store) for _ in range(4)]]
+    for each in made:
+        await each.open("i1")
+    seen: list[str] = []
+    after = None
+    while True:
+        page, after = await store.usage.sessions(ACCOUNT, HARNESS, limit=2, after=after)
+        seen += [each.runtime_session_id for each in page]
+        if after is None:
+            break
+        await (await Play.begin(store)).open("i1")
+    assert seen == [each.session.rpartition(":")[2] for each in reversed(made)]
+    with pytest.raises(ServiceError, match="nextToken"):
+        await store.usage.sessions(ACCOUNT, HARNESS, limit=2, after="nonsense")

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,7 @@ from contracts.harness import HarnessConfig
 from contracts.records import HarnessRecord
 from store import Store
 from store.harnesses import MAX_HARNESSES, MAX_VERSIONS
+from tests.provisioned import settle
 from tests.store.play import ACCOUNT, CONFIG
 
 
@@ -14,32 +16,52 @@ async def create(store: Store, name: str = "helper") -> str:
     record = await store.harnesses.create(
         ACCOUNT, name, CONFIG, client_token=None, params_digest="d"
     )
+    await settle(store, record.operation)
     return record.harness_id
+
+
+async def delete(store: Store, harness_id: str) -> None:
+    gone = await store.harnesses.delete(ACCOUNT, harness_id, client_token=None, params_digest="d")
+    await settle(store, gone.operation)
 
 
 def one_more(config: HarnessConfig) -> HarnessConfig:
     return config.model_copy(update={"max_iterations": config.max_iterations + 1})
 
 
-async def update(store: Store, harness_id: str, token: str | None = None) -> HarnessRecord:
+async def begin_update(store: Store, harness_id: str, token: str | None = None) -> HarnessRecord:
     return await store.harnesses.update(
         ACCOUNT, harness_id, one_more, client_token=token, params_digest="d"
     )
 
 
-async def test_updates_at_once_build_on_each_other(store: Store) -> None:
+async def update(store: Store, harness_id: str, token: str | None = None) -> HarnessRecord:
+    """What the update answered; it has settled."""
+    answer = await begin_update(store, harness_id, token)
+    await settle(store, answer.operation)
+    return replace(answer, operation=None, live_version=None)
+
+
+async def test_of_updates_at_once_one_is_taken_and_they_build_on_each_other(store: Store) -> None:
     harness_id = await create(store)
-    await asyncio.gather(*(update(store, harness_id) for _ in range(8)))
+    for _ in range(2):
+        answers = await asyncio.gather(
+            *(begin_update(store, harness_id) for _ in range(4)), return_exceptions=True
+        )
+        taken = [one for one in answers if isinstance(one, HarnessRecord)]
+        refused = [one.detail.error for one in answers if isinstance(one, ServiceError)]
+        assert refused == [AwsError.CONFLICT] * 3
+        await settle(store, taken[0].operation)
     newest = await store.harnesses.get(ACCOUNT, harness_id)
-    assert newest.version == "9"
-    assert newest.config.max_iterations == CONFIG.max_iterations + 8
+    assert newest.version == "3"
+    assert newest.config.max_iterations == CONFIG.max_iterations + 2
     assert (await store.harnesses.get(ACCOUNT, harness_id, "1")).config == CONFIG
 
 
 async def test_one_token_sent_twice_at_once_updates_once(store: Store) -> None:
     harness_id = await create(store)
     first, second = await asyncio.gather(
-        update(store, harness_id, "token"), update(store, harness_id, "token")
+        begin_update(store, harness_id, "token"), begin_update(store, harness_id, "token")
     )
     assert first == second
     assert (await store.harnesses.get(ACCOUNT, harness_id)).version == "2"
@@ -62,7 +84,7 @@ async def test_a_change_that_raises_leaves_nothing_not_even_its_token(store: Sto
 async def test_a_token_still_answers_after_the_harness_is_gone(store: Store) -> None:
     harness_id = await create(store)
     first = await update(store, harness_id, "token")
-    await store.harnesses.delete(ACCOUNT, harness_id, client_token=None, params_digest="d")
+    await delete(store, harness_id)
     assert await update(store, harness_id, "token") == first
     with pytest.raises(ServiceError, match="does not exist"):
         await update(store, harness_id)
@@ -111,11 +133,13 @@ async def test_a_harness_has_at_most_so_many_versions(store: Store) -> None:
 async def test_an_account_has_at_most_so_many_harnesses(store: Store) -> None:
     first = await create(store)
     for number in range(MAX_HARNESSES - 2):
-        await create(store, f"h{number}")
+        await store.harnesses.create(
+            ACCOUNT, f"h{number}", CONFIG, client_token=None, params_digest="d"
+        )
     both = await asyncio.gather(
         create(store, "last"), create(store, "too_many"), return_exceptions=True
     )
     refused = [one for one in both if isinstance(one, ServiceError)]
     assert [one.detail.error for one in refused] == [AwsError.QUOTA]
-    await store.harnesses.delete(ACCOUNT, first, client_token=None, params_digest="d")
+    await delete(store, first)
     assert await create(store, "room_again")

@@ -17,6 +17,7 @@ any order and number, one instruction after the other:
 - Repeat 5 times: followed by any of the above, up to the end of the sentence.
 - Count to 20.
 
-At the end it says what came out. To anything else it answers what it is and what it understands.
+At the end it says what came out; when a structured result is asked for, it gives one whose members
+are filled in from the schema. To anything else it answers what it is and what it understands.
 The same conversation always gives the same answer.
 """

@@ -39,6 +39,7 @@ QUOTED_CHARACTERS = 2_000
 QUOTED_RESULTS = 10
 
 _BUILTINS = {"shell", "file_operations"}
+_OUTPUT = "structured_output"
 _STEP = re.compile(r"Step (\d+) of \d+")
 _NO = re.compile(
     r"\b(?:no|not|false|den(?:y|ied)|reject(?:ed)?|declined?|refused?)\b", re.IGNORECASE
@@ -88,12 +89,16 @@ def answer(request: ChatRequest) -> Answer:
     """
     text, since = _look_back(request.messages)
     plan = read(text)
-    if not plan.steps and not plan.counts:
-        return Answer(INTRODUCTION)
     offered = [tool.function for tool in request.tools]
-    refused = any(name not in _BUILTINS and not _approves(said) for name, said in since.outcomes)
-    if refused or since.done >= len(plan.steps):
-        return Answer(_closing_words(plan, since))
+    output = next((function for function in offered if function.name == _OUTPUT), None)
+    if not plan.steps and not plan.counts and output is None:
+        return Answer(INTRODUCTION)
+    asked = [said for name, said in since.outcomes if name not in {*_BUILTINS, _OUTPUT}]
+    if not all(map(_approves, asked)) or since.done >= len(plan.steps):
+        words = _closing_words(plan, since)
+        if output is None:
+            return Answer(words)
+        return Answer(words, (Call(output.name, _fill_object(output.parameters, text)),))
     step = plan.steps[since.done]
     calls = [_call(action, text, offered) for action in step]
     missing = [problem for problem in calls if isinstance(problem, str)]
@@ -141,7 +146,7 @@ def _call(action: Action, text: str, offered: list[OfferedFunction]) -> Call | s
             wanted = Call("file_operations", {"command": "view", "path": path})
         case Approval():
             asked = next(
-                (function for function in offered if function.name not in _BUILTINS),
+                (each for each in offered if each.name not in {*_BUILTINS, _OUTPUT}),
                 None,
             )
             if asked is None:

@@ -14,6 +14,7 @@ from everloop.cli.options import (
     RegionOption,
     examples,
 )
+from everloop.cli.settle import WaitOption
 
 if TYPE_CHECKING:
     from everloop.cli.declaration import Plan
@@ -60,6 +61,7 @@ def apply(
     file: FileOption = DEFAULT_FILE,
     prune: PruneOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -82,7 +84,7 @@ def apply(
         if not typer.confirm("Apply?", default=False):
             stderr().print("nothing was changed")
             raise typer.Exit(EXIT_DIFFERS)
-    harness = carry_out(aws, made) if made.diff else made.current
+    harness = carry_out(aws, made, wait=wait) if made.diff else made.current
     assert harness is not None
     if as_json:
         print_json({"harness": harness})
@@ -118,13 +120,14 @@ def diff(
 def deploy(
     file: FileOption = DEFAULT_FILE,
     prune: PruneOption = False,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Apply without asking."""
-    apply(file, prune, True, as_json, endpoint_url, region, data_dir)
+    apply(file, prune, True, wait, as_json, endpoint_url, region, data_dir)
 
 
 def schema() -> None:

@@ -43,9 +43,15 @@ class Stream:
 class Aws:
     """The harness operations of the two services."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Prepare; nothing is sent yet."""
+    def __init__(self, connection: Connection, *, bearer_token: str | None = None) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            connection: where the services are.
+            bearer_token: what InvokeHarness sends in the place of a signature.
+        """
         self._connection = connection
+        self._bearer_token = bearer_token
 
     @property
     def connection(self) -> Connection:
@@ -120,8 +126,11 @@ class Aws:
 
         def add_header(params: Json, **_: Any) -> None:
             params["headers"][INVOCATION_HEADER] = invocation_id
+            if self._bearer_token is not None:
+                params["headers"]["Authorization"] = f"Bearer {self._bearer_token}"
 
-        client = self._client("bedrock-agentcore", self._connection.data_url)
+        signed = self._bearer_token is None
+        client = self._client("bedrock-agentcore", self._connection.data_url, signed=signed)
         client.meta.events.register("before-call.bedrock-agentcore.InvokeHarness", add_header)
         with _translated(self._connection.data_url):
             answer = client.invoke_harness(**request)
@@ -135,8 +144,9 @@ class Aws:
     def _control(self) -> Any:
         return self._client("bedrock-agentcore-control", self._connection.control_url)
 
-    def _client(self, service: str, url: str) -> Any:
+    def _client(self, service: str, url: str, *, signed: bool = True) -> Any:
         boto3: Any = importlib.import_module("boto3")
+        botocore: Any = importlib.import_module("botocore")
         config: Any = importlib.import_module("botocore.config")
         identity: Json = {}
         if self._connection.is_local and not _signs_with_own_key():
@@ -149,7 +159,11 @@ class Aws:
             return session.client(
                 service,
                 endpoint_url=url,
-                config=config.Config(connect_timeout=CONNECT_S, read_timeout=STREAM_SILENCE_S),
+                config=config.Config(
+                    connect_timeout=CONNECT_S,
+                    read_timeout=STREAM_SILENCE_S,
+                    **({} if signed else {"signature_version": botocore.UNSIGNED}),
+                ),
             )
 
 

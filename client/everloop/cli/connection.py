@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from everloop.cli.errors import CommandError
+from everloop.cli.errors import CommandError, UsageError
 from everloop.cli.options import DEFAULT_REGION
 
 CONTROL_VARIABLE = "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL"
@@ -34,6 +34,19 @@ class Connection:
         return all(
             urlsplit(url).hostname in LOOPBACK_HOSTS for url in (self.control_url, self.data_url)
         )
+
+    def check_may_carry_token(self) -> None:
+        """See that nobody on the way can read a bearer token.
+
+        Raises:
+            UsageError: it would go in the clear to another machine.
+        """
+        parts = urlsplit(self.data_url)
+        if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS:
+            raise UsageError(
+                f"a bearer token is not sent over http to another machine: {self.data_url}; "
+                "use https"
+            )
 
 
 def connect(

@@ -28,6 +28,7 @@ from everloop.cli.options import (
     RegionOption,
     examples,
 )
+from everloop.cli.settle import WaitOption
 
 #: The service model asks for a role; nothing assumes it on one's own machine.
 DEFAULT_ROLE = "arn:aws:iam::000000000000:role/everloop"
@@ -62,6 +63,7 @@ def create(
     execution_role_arn: Annotated[
         str, typer.Option(metavar="ARN", help="Role of the agent.")
     ] = DEFAULT_ROLE,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -71,6 +73,7 @@ def create(
     from everloop.cli.aws import Aws
     from everloop.cli.connection import connect
     from everloop.cli.output import print_json, stdout
+    from everloop.cli.settle import settled_harness
 
     connection = connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir)
     if model is None and model_provider is None:
@@ -88,13 +91,10 @@ def create(
         max_tokens=max_tokens,
         timeout_seconds=timeout_seconds,
     )
-    harness = Aws(connection).create_harness(
-        {
-            "harnessName": name,
-            "executionRoleArn": execution_role_arn,
-            **definition.members(connection.region),
-        }
-    )
+    aws = Aws(connection)
+    request = {"harnessName": name, "executionRoleArn": execution_role_arn}
+    answer = aws.create_harness({**request, **definition.members(connection.region)})
+    harness = settled_harness(aws, answer, wait=wait)
     if as_json:
         print_json({"harness": harness})
         return

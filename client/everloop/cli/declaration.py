@@ -24,6 +24,7 @@ from everloop.cli.defaults import whole
 from everloop.cli.errors import ApiError, UsageError
 from everloop.cli.output import to_json
 from everloop.cli.own_api import get, send
+from everloop.cli.settle import settled_harness
 
 _NAME, _TAGS, _TOKEN = "harnessName", "tags", "clientToken"
 _EXTENSIONS, _ENDPOINTS = "extensions", SECTION
@@ -116,20 +117,22 @@ def plan(aws: Aws, declared: Json, *, prune: bool = False) -> Plan:
     return Plan(name, current, wanted, extensions, put, points, _diff(before, after))
 
 
-def carry_out(aws: Aws, made: Plan) -> Json:
-    """Create or update; the harness as it then is."""
+def carry_out(aws: Aws, made: Plan, *, wait: bool) -> Json:
+    """Create or update; the harness as it then is, settled when that is waited for."""
     if made.current is None:
-        harness = aws.create_harness(made.wanted, extensions=made.extensions)
+        answer = aws.create_harness(made.wanted, extensions=made.extensions)
+        harness = settled_harness(aws, answer, wait=wait)
     else:
-        harness = _update(aws, made.current, made)
-    carry_out_endpoints(aws, harness, made.endpoints)
+        harness = _update(aws, made.current, made, wait=wait)
+    carry_out_endpoints(aws, harness, made.endpoints, wait=wait)
     return harness
 
 
-def _update(aws: Aws, harness: Json, made: Plan) -> Json:
+def _update(aws: Aws, harness: Json, made: Plan, *, wait: bool) -> Json:
     if made.wanted or made.extensions is not None:
         request = update_request(harness["harnessId"], made.wanted)
-        harness = aws.update_harness(request, extensions=made.extensions)
+        answer = aws.update_harness(request, extensions=made.extensions)
+        harness = settled_harness(aws, answer, wait=wait)
     if made.tags is not None:
         put, gone = made.tags
         if gone:

@@ -4,22 +4,18 @@
 the one that the file itself describes: applying the file moves the endpoint along.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any, cast
 
 from everloop.cli.aws import Aws, Json
 from everloop.cli.errors import CommandError, UsageError
+from everloop.cli.settle import settled_endpoint, settled_harness
 
 SECTION = "endpoints"
 LATEST = "latest"
 #: It follows the newest version by itself and cannot be pointed elsewhere.
 _DEFAULT = "DEFAULT"
 _MEMBERS = {"version", "description"}
-
-#: AWS needs minutes for a harness with managed memory.
-READY_S = 600
-_LOOK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,16 +82,17 @@ def plan_endpoints(
     return EndpointPlan(before, after, () if prune else others)
 
 
-def carry_out_endpoints(aws: Aws, harness: Json, made: EndpointPlan) -> None:
+def carry_out_endpoints(aws: Aws, harness: Json, made: EndpointPlan, *, wait: bool) -> None:
     """Create, move and delete endpoints.
 
     Args:
         aws: the API.
         harness: the harness, with its newest version.
         made: the plan.
+        wait: whether to wait for the endpoints too; the harness always has to be READY first.
 
     Raises:
-        CommandError: the harness does not become ready.
+        CommandError: the harness does not become READY, or an endpoint's change fails.
     """
     if not (made.before or made.after):
         return
@@ -103,14 +100,16 @@ def carry_out_endpoints(aws: Aws, harness: Json, made: EndpointPlan) -> None:
     for name in sorted(made.before.keys() | made.after.keys()):
         which = {"harnessId": harness["harnessId"], "endpointName": name}
         if name not in made.after:
-            aws.control("delete_harness_endpoint", **which)
+            answer = aws.control("delete_harness_endpoint", **which)
+            settled_endpoint(aws, answer["endpoint"], wait=wait)
             continue
         one: Json = made.after[name]
         version = harness["harnessVersion"] if one["version"] == LATEST else one["version"]
         members = {**one, "targetVersion": version}
         del members["version"]
         verb = "update" if name in made.before else "create"
-        aws.control(f"{verb}_harness_endpoint", **which, **members)
+        answer = aws.control(f"{verb}_harness_endpoint", **which, **members)
+        settled_endpoint(aws, answer["endpoint"], wait=wait)
 
 
 def _endpoints(aws: Aws, harness_id: str) -> Json:
@@ -138,11 +137,8 @@ def _read_one(name: str, value: Any) -> Json:
 
 
 def _ready(aws: Aws, harness: Json) -> Json:
-    deadline = time.monotonic() + READY_S
-    while harness["status"] in ("CREATING", "UPDATING") and time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
-        harness = aws.get_harness(harness["harnessId"])
+    harness = settled_harness(aws, harness, wait=True)
     if harness["status"] != "READY":
-        why = harness.get("failureReason") or f"its endpoints cannot be set within {READY_S} s"
+        why = harness.get("failureReason") or "its endpoints cannot be set"
         raise CommandError(f"{harness['harnessName']} is {harness['status']}: {why}")
     return harness

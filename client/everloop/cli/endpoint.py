@@ -13,6 +13,7 @@ from everloop.cli.options import (
     RegionOption,
     examples,
 )
+from everloop.cli.settle import WaitOption
 
 if TYPE_CHECKING:
     from everloop.cli.aws import Json
@@ -59,6 +60,7 @@ def create(
     name: NameArgument,
     version: VersionOption = None,
     description: DescriptionOption = None,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -66,7 +68,7 @@ def create(
 ) -> None:
     """Create an endpoint."""
     members = _members(version, description)
-    _one("create", harness, name, members, as_json, endpoint_url, region, data_dir)
+    _one("create", harness, name, members, wait, as_json, endpoint_url, region, data_dir)
 
 
 def list_all(
@@ -100,7 +102,7 @@ def get(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Show an endpoint."""
-    _one("get", harness, name, {}, as_json, endpoint_url, region, data_dir)
+    _one("get", harness, name, {}, False, as_json, endpoint_url, region, data_dir)
 
 
 def update(
@@ -108,6 +110,7 @@ def update(
     name: NameArgument,
     version: VersionOption = None,
     description: DescriptionOption = None,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -119,19 +122,20 @@ def update(
     members = _members(version, description)
     if not members:
         raise UsageError("nothing to change: give --version or --description")
-    _one("update", harness, name, members, as_json, endpoint_url, region, data_dir)
+    _one("update", harness, name, members, wait, as_json, endpoint_url, region, data_dir)
 
 
 def delete(
     harness: HarnessArgument,
     name: NameArgument,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Delete an endpoint."""
-    _one("delete", harness, name, {}, as_json, endpoint_url, region, data_dir)
+    _one("delete", harness, name, {}, wait, as_json, endpoint_url, region, data_dir)
 
 
 def _members(version: str | None, description: str | None) -> "Json":
@@ -139,17 +143,21 @@ def _members(version: str | None, description: str | None) -> "Json":
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _one(verb: str, harness: str, name: str, members: "Json", as_json: bool, *where: Any) -> None:
+def _one(
+    verb: str, harness: str, name: str, members: "Json", wait: bool, as_json: bool, *where: Any
+) -> None:
     """Call `<verb>_harness_endpoint` and show the endpoint of its answer."""
     from everloop.cli.aws import Aws
     from everloop.cli.connection import connect
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json
+    from everloop.cli.settle import settled_endpoint
 
     endpoint_url, region, data_dir = where
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
     which = {"harnessId": find_harness(aws, harness).harness_id, "endpointName": name}
     answer = aws.control(f"{verb}_harness_endpoint", **which, **members)["endpoint"]
+    answer = settled_endpoint(aws, answer, wait=wait)
     if as_json:
         print_json({"endpoint": answer})
     else:
@@ -166,6 +174,12 @@ def _show(endpoints: "list[Json]") -> None:
     for title in ("endpoint", "status", "version", "description"):
         table.add_column(title, no_wrap=True)
     for one in endpoints:
-        cells = (one["endpointName"], one["status"], one["liveVersion"], one.get("description", ""))
+        live, target = one.get("liveVersion", "-"), one.get("targetVersion", "-")
+        version = live if live == target else f"{live} → {target}"
+        cells = (one["endpointName"], one["status"], version, one.get("description", ""))
         table.add_row(*(Text(harmless(cell)) for cell in cells))
     stdout().print(table)
+    for one in endpoints:
+        if one.get("failureReason"):
+            reason = harmless(f"{one['endpointName']}: {one['failureReason']}")
+            stdout().print(reason, markup=False)

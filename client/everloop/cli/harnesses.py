@@ -14,6 +14,7 @@ from everloop.cli.options import (
     RegionOption,
     examples,
 )
+from everloop.cli.settle import WaitOption
 
 if TYPE_CHECKING:
     from everloop.cli.aws import Json
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
     )(list_all)
     app.command(
         "delete",
-        help="Delete a harness; its sessions' transcripts stay.",
+        help="Delete a harness, and the environments and files of its sessions; transcripts stay.",
         epilog=examples("everloop delete helper"),
     )(delete)
 
@@ -91,6 +92,7 @@ def list_all(
 
 def delete(
     harness: HarnessArgument,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -101,13 +103,16 @@ def delete(
     from everloop.cli.connection import connect
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stdout
+    from everloop.cli.settle import settled_harness
 
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
-    gone = aws.delete_harness(find_harness(aws, harness).harness_id)
+    answer = aws.delete_harness(find_harness(aws, harness).harness_id)
+    gone = settled_harness(aws, answer, wait=wait)
     if as_json:
         print_json({"harness": gone})
     else:
-        stdout().print(f"deleted {gone['harnessName']} ({gone['harnessId']})", markup=False)
+        verb = "deleted" if wait else "deleting"
+        stdout().print(f"{verb} {gone['harnessName']} ({gone['harnessId']})", markup=False)
 
 
 def _table(found: "list[Json]") -> object:

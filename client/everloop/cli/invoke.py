@@ -55,6 +55,17 @@ InvocationOption = Annotated[
         help="Idempotency key: the same key attaches to the same invocation again.",
     ),
 ]
+BearerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bearer-token",
+        envvar="EVERLOOP_BEARER_TOKEN",
+        show_envvar=True,
+        metavar="JWT",
+        help="Token for a harness with an authorizer, in the place of a signature. Better given "
+        "in the environment: options show in lists of processes.",
+    ),
+]
 AnswerOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -75,6 +86,7 @@ def register(app: typer.Typer) -> None:
             "everloop invoke helper --session-id monday 'And what day is it?'",
             "git diff | everloop invoke reviewer --json",
             "everloop invoke careful --session-id monday --answer tooluse_abc=y",
+            "EVERLOOP_BEARER_TOKEN=$(get-token) everloop invoke arn:aws:... 'Hello'",
         ),
     )(invoke)
 
@@ -105,6 +117,7 @@ def invoke(
     max_iterations: MaxIterationsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout_seconds: TimeoutOption = None,
+    bearer_token: BearerOption = None,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -139,7 +152,9 @@ def invoke(
         **{"qualifier": qualifier, "actorId": actor_id},
         **definition.members(connection.region),
     }
-    aws = Aws(connection)
+    if bearer_token is not None:
+        connection.check_may_carry_token()
+    aws = Aws(connection, bearer_token=bearer_token)
     request["harnessArn"] = names.harness_arn(aws, harness)
     if session != session_id:
         stderr().print(f"session {session}", style="dim", markup=False)

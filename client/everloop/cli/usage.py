@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "everloop usage helper",
             "everloop usage helper --session-id demo",
+            "everloop usage helper --max-results 20",
             "everloop usage helper --json | jq .usage.costUsd",
         ),
     )(usage)
@@ -43,6 +44,14 @@ def usage(
             help="Only this invocation of the session, model call by model call.", metavar="ID"
         ),
     ] = None,
+    max_results: Annotated[
+        int | None,
+        typer.Option(help="Sessions or invocations on a page; 100 when left out.", min=1, max=1000),
+    ] = None,
+    next_token: Annotated[
+        str | None,
+        typer.Option(help="Go on behind the page that gave this token.", metavar="TOKEN"),
+    ] = None,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -53,7 +62,7 @@ def usage(
     from everloop.cli.aws import Aws
     from everloop.cli.connection import connect
     from everloop.cli.errors import UsageError
-    from everloop.cli.output import print_json, stdout
+    from everloop.cli.output import print_json, stderr, stdout
 
     if invocation_id is not None and session_id is None:
         raise UsageError("--invocation-id needs --session-id")
@@ -63,11 +72,17 @@ def usage(
         path += ["sessions", names.session_id(session_id)]
     if invocation_id is not None:
         path += ["invocations", names.invocation_id(invocation_id)]
-    found = own_api.get(connection, *path, "usage")
+    asked = {"maxResults": max_results, "nextToken": next_token}
+    query = {name: str(value) for name, value in asked.items() if value is not None}
+    if query and invocation_id is not None:
+        raise UsageError("an invocation's model calls come on one page")
+    found = own_api.get(connection, *path, "usage", query=query)
     if as_json:
         print_json(found)
     else:
         stdout().print(_table(found))
+        if "nextToken" in found:
+            stderr().print(f"more with: --next-token {found['nextToken']}", markup=False)
 
 
 def money(used: "Json") -> str:

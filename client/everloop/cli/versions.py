@@ -28,6 +28,7 @@ from everloop.cli.options import (
     RegionOption,
     examples,
 )
+from everloop.cli.settle import WaitOption
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +69,7 @@ def update(
     max_iterations: MaxIterationsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout_seconds: TimeoutOption = None,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -79,6 +81,7 @@ def update(
     from everloop.cli.errors import UsageError
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stdout
+    from everloop.cli.settle import settled_harness
 
     connection = connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir)
     members = Definition(
@@ -98,7 +101,8 @@ def update(
         raise UsageError("nothing to change: name at least one option, see everloop update --help")
     aws = Aws(connection)
     harness_id = find_harness(aws, harness).harness_id
-    updated = aws.control("update_harness", harnessId=harness_id, **members)["harness"]
+    answer = aws.control("update_harness", harnessId=harness_id, **members)["harness"]
+    updated = settled_harness(aws, answer, wait=wait)
     if as_json:
         print_json({"harness": updated})
     else:
@@ -137,7 +141,9 @@ def versions(
         table.add_column(title, no_wrap=True)
     for one in found:
         created: datetime = one["createdAt"]
-        here = [e["endpointName"] for e in endpoints if e["liveVersion"] == one["harnessVersion"]]
+        here = [
+            e["endpointName"] for e in endpoints if e.get("liveVersion") == one["harnessVersion"]
+        ]
         cells = (
             one["harnessVersion"],
             one["status"],
@@ -157,6 +163,7 @@ def rollback(
     name: Annotated[
         str | None, typer.Option("--name", help="The endpoint to point at it.", metavar="ENDPOINT")
     ] = None,
+    wait: WaitOption = True,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
@@ -169,6 +176,7 @@ def rollback(
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stdout
     from everloop.cli.own_api import get
+    from everloop.cli.settle import settled_endpoint, settled_harness
 
     aws = Aws(connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir))
     harness_id = find_harness(aws, harness).harness_id
@@ -176,16 +184,18 @@ def rollback(
         which = {"harnessId": harness_id, "endpointName": name}
         used = aws.control("get_harness_endpoint", **which)["endpoint"]["liveVersion"]
         wanted = version or _before(used)
-        moved = aws.control("update_harness_endpoint", **which, targetVersion=wanted)
+        answer = aws.control("update_harness_endpoint", **which, targetVersion=wanted)
+        moved = settled_endpoint(aws, answer["endpoint"], wait=wait)
         said = f"{name} went from version {used} to {wanted}"
-        shown = {"endpoint": moved["endpoint"]}
+        shown = {"endpoint": moved}
     else:
         newest = aws.get_harness(harness_id)
         wanted = version or _before(newest["harnessVersion"])
         request = restore_request(newest, aws.get_harness(harness_id, wanted))
         path = ("harnesses", harness_id, "extensions")
         were = get(aws.connection, *path, query={"harnessVersion": wanted})["extensions"]
-        made = aws.update_harness(request, extensions=were)
+        answer = aws.update_harness(request, extensions=were)
+        made = settled_harness(aws, answer, wait=wait)
         said = f"version {made['harnessVersion']} of {made['harnessName']} is like {wanted}"
         shown = {"harness": made}
     if as_json:

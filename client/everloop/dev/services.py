@@ -8,8 +8,10 @@ from everloop.dev import ports, probes, temporal
 from everloop.dev.credentials import ACCESS_KEY_ID, CREDENTIAL_VARIABLES
 from everloop.dev.layout import DataDir
 from everloop.dev.spec import ProcessSpec, TaskSpec
+from everloop.runs import DEV_ENDPOINT, TASK_QUEUE
 
 MIGRATE = "migrate"
+NEXUS_ENDPOINT = "nexus-endpoint"
 TEMPORAL = "temporal"
 DEMO_MODEL = "demo-model"
 SANDBOX_HOST = "sandbox-host"
@@ -90,7 +92,21 @@ def plan(
         return (sys.executable, "-P", "-m", *words)
 
     return Plan(
-        tasks=(TaskSpec(MIGRATE, module("store.migrate"), keyless, data.log(MIGRATE)),),
+        tasks=(
+            TaskSpec(MIGRATE, module("store.migrate"), keyless, data.log(MIGRATE)),
+            TaskSpec(
+                NEXUS_ENDPOINT,
+                temporal.nexus_endpoint(
+                    temporal_binary,
+                    DEV_ENDPOINT,
+                    port=chosen[ports.TEMPORAL],
+                    task_queue=TASK_QUEUE,
+                ),
+                plain,
+                data.log(NEXUS_ENDPOINT),
+                after=(TEMPORAL,),
+            ),
+        ),
         processes=(
             ProcessSpec(
                 TEMPORAL,

@@ -60,6 +60,23 @@ def dev_server(binary: str, data: DataDir, *, port: int, ui_port: int) -> tuple[
     )
 
 
+def nexus_endpoint(binary: str, name: str, *, port: int, task_queue: str) -> tuple[str, ...]:
+    """The command line that makes a Nexus endpoint where there is none of that name.
+
+    Args:
+        binary: the `temporal` to run.
+        name: the endpoint's.
+        port: where the dev server listens.
+        task_queue: what it leads to, in the namespace `default`.
+    """
+    endpoint = '"$0" operator nexus endpoint'
+    script = (
+        f'{endpoint} get --name "$1" --address "$2" >/dev/null 2>&1 || {endpoint} create '
+        '--name "$1" --address "$2" --target-namespace default --target-task-queue "$3"'
+    )
+    return ("/bin/sh", "-c", script, binary, name, f"{LOOPBACK}:{port}", task_queue)
+
+
 def _version(binary: str) -> tuple[int, int] | None:
     try:
         said = subprocess.run(

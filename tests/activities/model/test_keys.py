@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from temporalio.exceptions import ApplicationError
 
-from activities.model.keys import KEY_ALONE
-from contracts.errors import ErrorType, ModelFault
+from activities.model.keys import KEY_ALONE, access_for
+from contracts.errors import ErrorType, ModelFailed, ModelFault
+from contracts.harness import ModelConfig
 from contracts.settings import Settings
 from contracts.vault import ApiKeyProviderArn
-from store import RingSource, Store
+from store import RingSource, Store, ring_of
 from store.vault_keyring import KeyRing
+from store.vault_tables import api_key_provider
 from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.replay import Replay, chat, error, replaying
 from tests.activities.model.session import Session, run_config
+from tests.store.test_vault import execute
 
 pytestmark = [pytest.mark.usefixtures("litellm_clients"), *LITELLM_WARNS]
 
 ARN = ApiKeyProviderArn("us-east-1", "0" * 12, "mine")
+KMS_KEY = f"arn:aws:kms:eu-west-1:111122223333:key/{'0' * 36}"
 KEY = "vault-key-0123456789"
 PLANTED = "planted-in-the-worker"
 HELLO = chat({"content": "Hello"})
@@ -141,6 +146,23 @@ async def test_a_key_that_cannot_be_read_names_the_arn(
     assert str(ARN) in told and why in told
     assert KEY not in caplog.text
     assert "key" in caplog.text
+
+
+async def test_a_model_call_is_tried_again_while_kms_is_away(
+    session: Session, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
+    await session.store.api_keys.create(ARN, KEY)
+    url = f"sqlite+aiosqlite:///{settings.data_dir / 'everloop.db'}"
+    await execute(url, sa.update(api_key_provider).values(key_id=KMS_KEY))
+    store = await Store.open(url, ring_of(replace(settings, keyring=f"kms:{KMS_KEY}")))
+    with pytest.raises(ModelFailed, match="cannot be reached now") as caught:
+        model = ModelConfig.model_validate(litellm(None, apiKeyArn=str(ARN)))
+        await access_for(model, store, settings, {})
+    await store.close()
+    assert caught.value.fault.passes
 
 
 @pytest.mark.usefixtures("worker_keys")

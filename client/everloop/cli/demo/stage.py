@@ -15,6 +15,7 @@ from everloop.cli.create import DEFAULT_ROLE
 from everloop.cli.errors import CommandError
 from everloop.cli.happenings import Happening, TextPiece, ToolCall, ToolResult
 from everloop.cli.model import DEMO_MODEL
+from everloop.cli.settle import settled_harness
 from everloop.cli.view import View
 from everloop.dev import ports, services
 from everloop.dev.layout import DataDir
@@ -114,8 +115,9 @@ class Stage:
         """The demo harness: created, or the one that an earlier demonstration left."""
         for summary in self.aws.list_harnesses():
             if summary["harnessName"] == HARNESS_NAME:
-                self.aws.delete_harness(summary["harnessId"])
-        harness = self.aws.create_harness(
+                gone = self.aws.delete_harness(summary["harnessId"])
+                settled_harness(self.aws, gone, wait=True)
+        answer = self.aws.create_harness(
             {
                 "harnessName": HARNESS_NAME,
                 "executionRoleArn": DEFAULT_ROLE,
@@ -123,6 +125,7 @@ class Stage:
                 "tools": [APPROVAL],
             }
         )
+        harness = settled_harness(self.aws, answer, wait=True)
         self._arn = harness["arn"]
         return harness
 

@@ -41,8 +41,8 @@ def _define(stage: Stage) -> None:
     stage.say("  model    demo/scripted: a handful of rules, not an LLM; any real one goes here")
     stage.say(f"  tools    shell, file_operations, and the inline function {APPROVAL_TOOL}")
     stage.say(f"  session  {stage.session}")
-    stage.check(harness["status"] in ("READY", "CREATING"), f"it is {harness['status']}")
-    stage.verified("the harness exists")
+    stage.check(harness["status"] == "READY", f"it is {harness['status']}")
+    stage.verified("the harness is READY")
 
 
 def _run_a_command(stage: Stage) -> None:

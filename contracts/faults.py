@@ -16,8 +16,9 @@ SHOWN_CHARACTERS = 80
 class Faults:
     """A growing list of faults, each with the path of the member at fault."""
 
-    def __init__(self) -> None:
-        """Begin without faults."""
+    def __init__(self, base: str = "") -> None:
+        """Begin without faults; the members that are named stand in `base`."""
+        self._base = f"{base}." if base else ""
         self._found: list[FieldError] = []
 
     def __bool__(self) -> bool:
@@ -37,7 +38,7 @@ class Faults:
             message: what is wrong and what is allowed.
         """
         if not self.full:
-            self._found.append(FieldError(path, message))
+            self._found.append(FieldError(f"{self._base}{path}", message))
 
     def raise_if_any(self) -> None:
         """End the request when there are faults.

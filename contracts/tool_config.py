@@ -4,6 +4,9 @@ Rules across fields that AWS's service model does not state: names are unique an
 inline function has its config, its schema is a JSON schema of an object (devguide, harness tools).
 """
 
+import hashlib
+import json
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +14,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from api.digest import request_digest
-from api.faults import Faults
-from api.json_values import as_list, as_object
+from contracts.faults import Faults
 from contracts.harness import InlineFunction, Tool, ToolConfiguration, ToolType
+from contracts.json_values import as_list, as_object
 
 #: Names that `allowedTools` or the built-in tools use.
 RESERVED_NAMES = frozenset({"builtin", "shell", "file_operations"})
@@ -27,6 +29,7 @@ MAX_TOOLS = 128
 MAX_ACCEPTED = 1024
 _accepted: OrderedDict[str, None] = OrderedDict()
 
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _REFERENCES = ("$ref", "$dynamicRef")
 
 
@@ -51,7 +54,9 @@ def read_tools(wire: Sequence[dict[str, Any]], faults: Faults) -> tuple[Tool, ..
             faults.add(f"{path}.type", f"{entry['type']} is not served yet; use inline_function")
             continue
         name = entry.get("name") or f"inline_function_{index}"
-        if name in RESERVED_NAMES:
+        if not _NAME.fullmatch(name):
+            faults.add(f"{path}.name", f"must match {_NAME.pattern}")
+        elif name in RESERVED_NAMES:
             faults.add(f"{path}.name", f"{name} is reserved")
         elif name in names:
             faults.add(f"{path}.name", f"{name} is also the name of tools[{names[name]}]")
@@ -68,16 +73,20 @@ def _inline_function(config: dict[str, Any], path: str, faults: Faults) -> Inlin
     if wire is None:
         faults.add(f"{path}.config.inlineFunction", "is required for type inline_function")
         return None
-    schema = _object_schema(
-        wire["inputSchema"], f"{path}.config.inlineFunction.inputSchema", faults
-    )
+    schema = object_schema(wire["inputSchema"], f"{path}.config.inlineFunction.inputSchema", faults)
     if schema is None:
         return None
     return InlineFunction(description=wire["description"], input_schema=schema)
 
 
-def _object_schema(wire: Any, path: str, faults: Faults) -> dict[str, Any] | None:
-    """A schema, out of the `{"json": ...}` wrapper that AWS tolerates."""
+def object_schema(wire: Any, path: str, faults: Faults) -> dict[str, Any] | None:
+    """A JSON schema of an object, out of the `{"json": ...}` wrapper that AWS tolerates.
+
+    Args:
+        wire: what the caller sent.
+        path: where it stands.
+        faults: takes what is wrong; then the result is None.
+    """
     schema = as_object(wire)
     if schema is not None and set(schema) == {"json"}:
         schema = as_object(schema["json"])
@@ -91,7 +100,8 @@ def _object_schema(wire: Any, path: str, faults: Faults) -> dict[str, Any] | Non
 
 
 def _valid_schema(schema: dict[str, Any], path: str, faults: Faults) -> dict[str, Any] | None:
-    digest = request_digest(schema)
+    text = json.dumps(schema, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     if digest in _accepted:
         return schema
     try:

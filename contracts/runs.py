@@ -1,0 +1,96 @@
+"""What crosses between the `RunHarness` workflow and its activities.
+
+Its input and result are public: `everloop.runs`. A field may be added with a default; renaming or
+removing one breaks histories and needs a new name.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from everloop.runs import HarnessOutcome, HarnessRun
+
+
+class RunActivity(StrEnum):
+    """Activity names."""
+
+    ADMIT = "admit_run"
+    DELIVER = "deliver_run"
+    READ = "read_run"
+    ALIVE = "run_is_alive"
+    STOP = "stop_run"
+
+
+@dataclass(frozen=True)
+class AdmitRun:
+    """A run to admit.
+
+    Attributes:
+        run: what was asked for.
+        key: names the invocation, together with the workflow's id.
+    """
+
+    run: HarnessRun
+    key: str
+
+
+@dataclass(frozen=True)
+class AdmittedRun:
+    """A run that the store knows.
+
+    Attributes:
+        session: the session's key.
+        session_id: the caller's name of the session.
+        invocation_id: the invocation that begins the run.
+        harness_arn: what runs.
+        harness_version: in which version.
+    """
+
+    session: str
+    session_id: str
+    invocation_id: str
+    harness_arn: str
+    harness_version: str
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    """A run to be read.
+
+    Attributes:
+        admitted: the run.
+        wants_output: whether a structured result was asked for.
+        max_text_bytes: where its text is cut.
+    """
+
+    admitted: AdmittedRun
+    wants_output: bool
+    max_text_bytes: int
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run gave no result: the type and message of the workflow's failure."""
+
+    type: str
+    message: str
+    stop_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run stands; while it is not over, outcome and failure are None.
+
+    Attributes:
+        waiting: whether it waits for people.
+        outcome: its result.
+        failure: why it has none.
+    """
+
+    waiting: bool = False
+    outcome: HarnessOutcome | None = None
+    failure: RunFailure | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or badly."""
+        return self.outcome is not None or self.failure is not None
