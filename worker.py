@@ -20,10 +20,12 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
 from activities.provisioning import ProvisioningActivities
+from activities.retention import schedule_retention
 from activities.runs import HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
@@ -40,7 +42,9 @@ from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
 from store import Store, ring_of
+from workflows.deletion import DeleteActor, DeleteSession
 from workflows.provisioning import Provisioning
+from workflows.retention import Retention
 from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
@@ -70,12 +74,20 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     try:
         turns = TurnActivities(store)
         provisioning = ProvisioningActivities(store)
+        deletions = DeletionActivities(store, client, settings)
         models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
         runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession, RunHarness, Provisioning],
+            workflows=[
+                HarnessSession,
+                RunHarness,
+                Provisioning,
+                DeleteSession,
+                DeleteActor,
+                Retention,
+            ],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
@@ -91,6 +103,12 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 provisioning.find_sessions,
                 provisioning.end_session,
                 provisioning.finish_delete,
+                deletions.end_runs,
+                deletions.delete_rows,
+                deletions.delete_executions,
+                deletions.complete_deletion,
+                deletions.claim_sessions,
+                deletions.expire,
             ],
             nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
@@ -101,6 +119,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with worker:
             sweeping = asyncio.create_task(keep_sweeping(store, client))
+            await schedule_retention(client)
             _announce(settings, "worker")
             await stop.wait()
             sweeping.cancel()

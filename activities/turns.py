@@ -6,7 +6,7 @@ Each is idempotent: it may run again after it committed, when the worker died be
 from temporalio import activity
 
 from activities.context import session_key
-from contracts.errors import AwsError, ErrorDetail, ErrorType
+from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
 from contracts.turn import (
@@ -89,9 +89,14 @@ class TurnActivities:
         error = None
         if end.error is not None:
             error = await self._error(end.invocation_id, end.error)
-        await self._store.turns.close(
-            session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
-        )
+        try:
+            await self._store.turns.close(
+                session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
+            )
+        except ServiceError as missing:
+            # Deleted meanwhile, or never admitted: there is nothing that could be closed, ever.
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
         return await self._store.runs.listeners(session_key(), end.invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:

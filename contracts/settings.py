@@ -51,6 +51,8 @@ class Settings:
         keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
             in `<data_dir>/keyring.json`.
         sandbox: what environments of this machine may use and reach.
+        retention_days: days after its last use that a session is deleted; None keeps it.
+        receipt_days: days that receipts of deletions are kept; None keeps them.
     """
 
     database_url: str
@@ -77,6 +79,8 @@ class Settings:
     kubernetes_volume_size: str = "1Gi"
     kubernetes_runtime_class: str | None = None
     kubeconfig: str | None = None
+    retention_days: int | None = None
+    receipt_days: int | None = None
     keyring: str | None = field(default=None, repr=False)
     sandbox: SandboxSettings = SandboxSettings()
 
@@ -124,6 +128,8 @@ class Settings:
             kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=_keyring(env),
             sandbox=SandboxSettings.from_env(env),
+            retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
+            receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
         )
 
 
@@ -136,3 +142,7 @@ def _keyring(env: Mapping[str, str]) -> str | None:
                 "key, arn:aws:kms:<region>:<account>:key/<id>; an alias does not do"
             )
     return text
+
+
+def _days(env: Mapping[str, str], name: str) -> int | None:
+    return _whole(env, name, 0, 1, 36500) if env.get(name) else None

@@ -6,7 +6,9 @@ In order:
 2. The run serves its queue, one turn at a time (`workflows/turn.py`).
 3. With nothing to do it stays for a grace period, then completes; the next message starts a new run
    under the same id. While calls wait for the caller it stays for the park time instead.
-4. Before it parks it continues-as-new, so that it waits with a history of a few events. A turn
+4. A `cancel` signal ends the invocation that it names: the running turn is stopped, a queued one
+   never begins.
+5. Before it parks it continues-as-new, so that it waits with a history of a few events. A turn
    whose history grows long continues-as-new between two model calls.
 
 It never holds a message, an argument or a result: the store has them, and every activity finds them
@@ -24,13 +26,18 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts.errors import ErrorType
     from contracts.turn import (
+        SIGNAL_CANCEL,
         UPDATE_INVOKE,
         WORKFLOW,
+        CancelTurn,
+        CloseTurn,
         SessionState,
         TurnAccepted,
         TurnProgress,
         TurnRequest,
     )
+    from everloop.types import StopReason
+    from workflows import calls
     from workflows.turn import TurnContinues, begin_turn, continue_turn
 
 #: Invocations that may wait in one session. Each is one update of at most 2,000 in a run.
@@ -48,6 +55,9 @@ class HarnessSession:
         self._queue: deque[TurnRequest] = deque(state.queue)
         self._waiting = state.waiting
         self._running = state.progress.invocation_id if state.progress else None
+        self._cancelled: set[str] = set()
+        if state.progress and state.cancelled:
+            self._cancelled.add(state.progress.invocation_id)
 
     @workflow.run
     async def run(self, state: SessionState) -> None:
@@ -102,17 +112,35 @@ class HarnessSession:
                 non_retryable=True,
             )
 
+    @workflow.signal(name=SIGNAL_CANCEL)
+    async def cancel(self, asked: CancelTurn) -> None:
+        """End an invocation now; one that has ended stays as it ended.
+
+        Args:
+            asked: names the invocation.
+        """
+        self._cancelled.add(asked.invocation_id)
+        if asked.invocation_id == self._running:
+            return
+        self._queue = deque(
+            request for request in self._queue if request.invocation_id != asked.invocation_id
+        )
+        await calls.close_turn(CloseTurn(asked.invocation_id, StopReason.INTERRUPTED))
+
     async def _serve(self, work: TurnRequest | TurnProgress) -> None:
+        def cancelled() -> bool:
+            return work.invocation_id in self._cancelled
+
         try:
             if isinstance(work, TurnProgress):
-                self._waiting = await continue_turn(work)
+                self._waiting = await continue_turn(work, cancelled)
             else:
-                self._waiting = await begin_turn(work)
+                self._waiting = await begin_turn(work, cancelled)
         except TurnContinues as longer:
-            self._renew(longer.progress)
+            await self._renew(longer.progress)
         self._running = None
         if self._waiting and not self._queue:
-            self._renew(None)
+            await self._renew(None)
 
     async def _quiet(self) -> bool:
         """Wait for work; True when none came in time."""
@@ -125,7 +153,9 @@ class HarnessSession:
             return not self._queue and workflow.all_handlers_finished()
         return False
 
-    def _renew(self, progress: TurnProgress | None) -> NoReturn:
+    async def _renew(self, progress: TurnProgress | None) -> NoReturn:
+        # A cancellation that is being carried out would be lost with this run.
+        await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(
             SessionState(
                 grace_s=self._state.grace_s,
@@ -133,5 +163,6 @@ class HarnessSession:
                 waiting=self._waiting,
                 queue=tuple(self._queue),
                 progress=progress,
+                cancelled=progress is not None and progress.invocation_id in self._cancelled,
             )
         )

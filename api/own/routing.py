@@ -9,7 +9,16 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import extensions, protected_resource, usage
+from api.own import (
+    cancel,
+    deletion,
+    events,
+    extensions,
+    fork,
+    protected_resource,
+    sessions,
+    usage,
+)
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 
@@ -32,6 +41,9 @@ class OwnRoute:
     path: str
     handler: OwnHandler
 
+
+_SESSION = "harnesses/{harnessId}/sessions/{runtimeSessionId}"
+_INVOCATION = f"{_SESSION}/invocations/{{invocationId}}"
 
 _ROUTES = (
     OwnRoute("HarnessUsage", "GET", "harnesses/{harnessId}/usage", usage.harness_usage),
@@ -65,6 +77,20 @@ _ROUTES = (
         "harnesses/{harnessId}/oauth-protected-resource",
         protected_resource.protected_resource,
     ),
+    OwnRoute("ListAccountSessions", "GET", "sessions", sessions.list_sessions),
+    OwnRoute("ListSessions", "GET", "harnesses/{harnessId}/sessions", sessions.list_sessions),
+    OwnRoute("GetSession", "GET", _SESSION, sessions.get_session),
+    OwnRoute("ListInvocations", "GET", f"{_SESSION}/invocations", sessions.list_invocations),
+    OwnRoute("GetInvocation", "GET", _INVOCATION, sessions.get_invocation),
+    OwnRoute("ReadTranscript", "GET", f"{_SESSION}/transcript", sessions.read_transcript),
+    OwnRoute("ExportSession", "GET", f"{_SESSION}/export", sessions.export_session),
+    OwnRoute("DeleteSession", "DELETE", _SESSION, deletion.delete_session),
+    OwnRoute("DeleteActor", "DELETE", "actors/{actorId}", deletion.delete_actor),
+    OwnRoute("GetDeletion", "GET", "deletions/{deletionId}", deletion.get_deletion),
+    OwnRoute("ForkSession", "POST", f"{_SESSION}/fork", fork.fork_session),
+    OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
+    OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),
+    OwnRoute("InvocationStream", "GET", f"{_INVOCATION}/stream", events.invocation_stream),
 )
 
 

@@ -7,14 +7,20 @@ from typer.core import TyperGroup
 
 from everloop.cli import (
     apply,
+    attach,
+    cancel,
     create,
     dev,
     endpoint,
     env,
+    forget,
+    fork,
     harnesses,
     invoke,
     operator,
+    sessions,
     status,
+    transcript,
     usage,
     versions,
 )
@@ -44,6 +50,7 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
-    *(invoke, usage, dev, status, env, operator, demo),
+    *(invoke, attach, cancel, sessions, transcript, fork, forget),
+    *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)
