@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -32,11 +34,16 @@ from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools, environment_spec
 from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
+from contracts.errors import EnvironmentUnavailable, invalid
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE
+from contracts.vault import ApiKeyProviderArn
+from environments.bubblewrap import Bubblewrap
+from environments.egress import EgressProxy
 from environments.engines import make_provider
 from environments.host import SandboxHost
+from environments.provider import EnvironmentProvider
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
 from workflows.provisioning import Provisioning
@@ -151,16 +158,20 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
 
     exporter = open_exporter(os.environ)
     client = await _connect(settings)
-    store = await Store.open(settings.database_url)
+    store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
+    proxy = EgressProxy(partial(_egress_secret, store, settings))
+    provider = make_provider(settings, proxy)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,
         host_id=settings.host_id,
-        provider=make_provider(settings),
+        provider=provider,
+        settings=settings.sandbox,
     )
     try:
         async with host:
+            await _describe(settings, provider)
             tools = SandboxTools(store, host, traces)
             worker = Worker(
                 client,
@@ -178,7 +189,33 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         if exporter is not None:
             await exporter.close()
+        await proxy.close_all()
         await store.close()
+
+
+async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
+    """The value that the egress proxy adds to requests; it never enters a sandbox.
+
+    Raises:
+        EverloopError: there is none, or it is another account's.
+    """
+    arn = ApiKeyProviderArn.parse(text)
+    if arn.account != settings.account:
+        raise invalid("apiKeyArn", f"{arn} belongs to another account")
+    return await store.api_keys.reveal(arn)
+
+
+async def _describe(settings: Settings, provider: EnvironmentProvider) -> None:
+    """Write down what isolates environments here, for `everloop status` and for the log."""
+    found = {"sandbox": provider.name}
+    if isinstance(provider, Bubblewrap):
+        try:
+            await provider.probe()
+            found |= provider.described()
+        except EnvironmentUnavailable as error:
+            found = {"sandbox": f"none: {error}"}
+    logging.getLogger(__name__).info("isolation: %s", found)
+    _write(settings, "isolation", found)
 
 
 async def _warm() -> None:
@@ -194,11 +231,15 @@ async def _connect(settings: Settings) -> Client:
 
 
 def _announce(settings: Settings, name: str) -> None:
+    _write(settings, name, {"pid": os.getpid()})
+
+
+def _write(settings: Settings, name: str, value: Mapping[str, object]) -> None:
     run = settings.data_dir / "run"
     run.mkdir(parents=True, exist_ok=True)
     path = run / f"{name}.json"
     fresh = Path(f"{path}.{os.getpid()}")
-    fresh.write_text(json.dumps({"pid": os.getpid()}))
+    fresh.write_text(json.dumps(value))
     fresh.replace(path)
 
 

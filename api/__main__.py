@@ -28,7 +28,7 @@ from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.errors import EverloopError
 from contracts.settings import Settings
-from store import Store, ring_of
+from store import MapSource, Store, ring_of
 
 log = logging.getLogger("api")
 
@@ -68,6 +68,7 @@ class _Server(uvicorn.Server):
 async def open_context(settings: Settings) -> AsyncGenerator[Context]:
     """Open what handlers need; Temporal is connected to by the first call that needs it."""
     ring = ring_of(settings)
+    operator = MapSource(settings.sandbox.map_file)
     store = await Store.open(settings.database_url, ring)
     try:
         client = await Client.connect(
@@ -75,7 +76,7 @@ async def open_context(settings: Settings) -> AsyncGenerator[Context]:
         )
         sessions = Sessions(client, grace_s=settings.grace_s, park_s=settings.park_s)
         gate = make_gate(store, settings)
-        context = Context(settings, store, sessions, Provisioner(client), ring, gate)
+        context = Context(settings, store, sessions, Provisioner(client), ring, gate, operator)
         try:
             yield context
         finally:
@@ -127,6 +128,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = Settings.from_env(os.environ)
+        MapSource(settings.sandbox.map_file).read()
         asyncio.run(check_keys(settings))
         listener = listen(settings)
     except (ValueError, OSError, EverloopError) as error:

@@ -34,6 +34,7 @@ _LOST = (
 )
 _STOPPED = "[everloop: the session was stopped while the command ran]\n"
 _MEMORY = "[everloop: the command was ended because the environment used too much memory]\n"
+_DISK = "[everloop: the command was ended because the files of the session take too much space]\n"
 _REST_GONE = "\n[... the rest of the output is not kept ...]\n"
 
 
@@ -154,6 +155,9 @@ class CommandFollower:
                 exit_code = PLATFORM_EXIT_CODE
             case CommandEnd.OUT_OF_MEMORY:
                 frames.append(_delta("stderr", _MEMORY))
+            case CommandEnd.OUT_OF_DISK:
+                frames.append(_delta("stderr", _DISK))
+                exit_code = PLATFORM_EXIT_CODE
             case CommandEnd.TIMED_OUT:
                 exit_code, status = PLATFORM_EXIT_CODE, "TIMED_OUT"
             case CommandEnd.EXITED:

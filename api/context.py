@@ -10,7 +10,7 @@ from api.hosts import Hosts
 from api.provisioning import Provisioner
 from api.sessions import Sessions
 from contracts.settings import Settings
-from store import Ring, Store
+from store import MapSource, Ring, Store
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Context:
     provisioner: Provisioner
     ring: Ring
     gate: Gate
+    operator: MapSource = field(default_factory=lambda: MapSource(None))
     hosts: Hosts = field(default_factory=Hosts)
 
 

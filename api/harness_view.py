@@ -58,6 +58,7 @@ def show_harness(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
         "skills": [],
         "memory": {"disabled": {}},
         "environment": {"agentCoreRuntimeEnvironment": _runtime(record, settings)},
+        "environmentArtifact": _artifact(config.environment),
         "environmentVariables": config.environment.variables or None,
         "failureReason": record.failure_reason,
     }
@@ -79,12 +80,19 @@ def _runtime(record: HarnessRecord, settings: Settings) -> dict[str, Any]:
         "agentRuntimeName": f"harness_{record.name}",
         "agentRuntimeId": runtime_id,
         "lifecycleConfiguration": environment.lifecycle.model_dump(by_alias=True),
-        "networkConfiguration": {"networkMode": "PUBLIC"},
+        "networkConfiguration": environment.network.model_dump(by_alias=True, exclude_none=True),
         "filesystemConfigurations": _filesystems(environment),
     }
 
 
 def _filesystems(environment: Environment) -> list[dict[str, Any]] | None:
-    if not environment.session_storage:
+    return [
+        {one.kind: one.model_dump(by_alias=True, exclude={"kind"}, exclude_none=True)}
+        for one in environment.filesystems
+    ] or None
+
+
+def _artifact(environment: Environment) -> dict[str, Any] | None:
+    if environment.container_uri is None:
         return None
-    return [{"sessionStorage": {"mountPath": environment.session_mount}}]
+    return {"containerConfiguration": {"containerUri": environment.container_uri}}

@@ -7,12 +7,16 @@ agentd, inside the sandbox, imports nothing of ours: its protocol is JSON lines,
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from contracts.egress import Egress
+
 
 class EnvironmentState(StrEnum):
     """Whether an environment runs; `stopped` keeps its files."""
 
     RUNNING = "running"
     STOPPED = "stopped"
+    #: Stopped, and so long unused that its files were removed.
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,23 @@ class EnvironmentLimits:
 
     memory_bytes: int = 2 * 1024**3
     processes: int = 256
+    #: Of one core; only control groups can bound it.
+    cpu_percent: int = 200
     open_files: int = 1024
     file_bytes: int = 1024**3
     tmp_bytes: int = 128 * 1024**2
+    #: The session's volume.
+    disk_bytes: int = 4 * 1024**3
     #: Head plus tail of a command's output that its result carries; the rest is in a file.
     output_bytes: int = 32 * 1024
+
+
+@dataclass(frozen=True)
+class SharedMount:
+    """A shared directory inside an environment: an access point, and where it is seen."""
+
+    access_point_arn: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -34,11 +50,15 @@ class EnvironmentSpec:
 
     Attributes:
         mount: where the session's volume is seen inside, `/mnt/<name>`.
-        image: the container image it runs; None for the provider's own.
+        image: the container image it runs; None for the provider's own, which for a bubblewrap
+            sandbox is the machine's programs.
         variables: the environment variables of commands, beside PATH, HOME, LANG and TMPDIR.
         idle_timeout_s: seconds without a call before it is stopped; its files stay.
         max_lifetime_s: seconds after its start when it is stopped; its files stay.
         limits: what it may use.
+        shares: shared directories that it sees beside its volume.
+        subnets: those of its harness, which name private networks that it may reach.
+        egress: what of the network it may reach; nothing when None.
     """
 
     mount: str = "/mnt/session"
@@ -47,6 +67,9 @@ class EnvironmentSpec:
     idle_timeout_s: int = 900
     max_lifetime_s: int = 28800
     limits: EnvironmentLimits = EnvironmentLimits()
+    shares: tuple[SharedMount, ...] = ()
+    subnets: tuple[str, ...] = ()
+    egress: Egress | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,8 @@ class CommandEnd(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     OUT_OF_MEMORY = "out_of_memory"
+    #: The session's volume grew beyond its limit.
+    OUT_OF_DISK = "out_of_disk"
     #: The environment ended under it; whether it had an effect is unknown.
     LOST = "lost"
 

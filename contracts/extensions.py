@@ -7,9 +7,12 @@ CreateHarness and UpdateHarness, and kept by an update that does not name them.
 
 from contracts.approvals import Approvals
 from contracts.base import WireValue
+from contracts.egress import Egress
 
 
 class HarnessExtensions(WireValue):
     """Everloop's own members of a harness; the default of each is AWS's behaviour."""
 
     approvals: Approvals | None = None
+    #: What commands may reach of the network; nothing when it is absent.
+    egress: Egress | None = None

@@ -171,14 +171,46 @@ class Lifecycle(WireValue):
     max_lifetime: int = DEFAULT_MAX_LIFETIME_S
 
 
+class Network(WireValue):
+    """`NetworkConfiguration`; what it means here is the operator's map and the egress extension."""
+
+    network_mode: Literal["PUBLIC", "VPC"] = "PUBLIC"
+    network_mode_config: Json | None = None
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """The subnets of a VPC."""
+        return tuple((self.network_mode_config or {}).get("subnets", ()))
+
+
+class Filesystem(WireValue):
+    """`FilesystemConfiguration`, as far as it is served: a mount, and what is mounted there."""
+
+    kind: Literal["sessionStorage", "efsAccessPoint", "s3FilesAccessPoint"]
+    mount_path: str
+    access_point_arn: str | None = None
+
+
 class Environment(WireValue):
     """Where the agent's commands run."""
 
     lifecycle: Lifecycle = Lifecycle()
-    session_mount: str = DEFAULT_SESSION_MOUNT
-    #: Whether the harness asked for `sessionStorage`, which decides what GetHarness shows.
-    session_storage: bool = False
+    network: Network = Network()
+    filesystems: tuple[Filesystem, ...] = ()
     variables: dict[str, str] = Field(default_factory=dict[str, str])
+    #: `environmentArtifact.containerConfiguration.containerUri`.
+    container_uri: str | None = None
+
+    @property
+    def session_mount(self) -> str:
+        """Where the session's own files are."""
+        mounts = [one.mount_path for one in self.filesystems if one.kind == "sessionStorage"]
+        return mounts[0] if mounts else DEFAULT_SESSION_MOUNT
+
+    @property
+    def shares(self) -> tuple[Filesystem, ...]:
+        """The shared directories."""
+        return tuple(one for one in self.filesystems if one.access_point_arn is not None)
 
 
 class HarnessConfig(WireValue):

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contracts.env_values import choice as _choice
+from contracts.env_values import flag as _flag
+from contracts.env_values import items as _list
+from contracts.env_values import whole as _whole
+from contracts.sandbox_settings import SandboxSettings
 from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
 
 #: What can run environments.
@@ -48,6 +53,7 @@ class Settings:
         kubeconfig: a file, as KUBECONFIG has it; None for a service account's.
         keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
             in `<data_dir>/keyring.json`.
+        sandbox: what environments of this machine may use and reach.
         retention_days: days after its last use that a session is deleted; None keeps it.
         receipt_days: days that receipts of deletions are kept; None keeps them.
     """
@@ -82,6 +88,7 @@ class Settings:
     retention_days: int | None = None
     receipt_days: int | None = None
     keyring: str | None = field(default=None, repr=False)
+    sandbox: SandboxSettings = SandboxSettings()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -129,6 +136,7 @@ class Settings:
             kubernetes_runtime_class=env.get("EVERLOOP_KUBERNETES_RUNTIME_CLASS") or None,
             kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=_keyring(env),
+            sandbox=SandboxSettings.from_env(env),
             retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
             receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
         )
@@ -145,35 +153,8 @@ def _keyring(env: Mapping[str, str]) -> str | None:
     return text
 
 
-def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = env.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-    return int(text)
-
-
 def _days(env: Mapping[str, str], name: str) -> int | None:
     return _whole(env, name, 0, 1, 36500) if env.get(name) else None
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    text = env.get(name, "0")
-    if text not in ("0", "1"):
-        raise ValueError(f"{name} must be 0 or 1, not {text!r}")
-    return text == "1"
-
-
-def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in env.get(name, "").split(",") if item.strip())
-
-
-def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
-    text = env.get(name)
-    if text is not None and text not in choices:
-        raise ValueError(f"{name} must be {' or '.join(choices)}, not {text!r}")
-    return text
 
 
 def _url(env: Mapping[str, str], name: str) -> str | None:

@@ -2,8 +2,8 @@
 
 It inherits a listening stream socket as descriptor AGENTD_FD and its configuration as JSON in
 AGENTD_CONFIG: `mount`, `variables` (the environment of every command), `memory_bytes`, `processes`,
-`open_files`, `file_bytes`, `unattended_s`. Nobody inside can reach the socket by a path, and
-commands inherit neither.
+`open_files`, `file_bytes`, `unattended_s`, `proxy` (the egress proxy's socket, or null). Nobody
+inside can reach the listening socket by a path, and commands inherit neither.
 
 Protocol, one request per connection: the caller sends one line of JSON of at most REQUEST_BYTES,
 gets one line of JSON, and the connection is closed. A caller that goes away leaves its command
@@ -41,7 +41,6 @@ running.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -56,9 +55,11 @@ from types import FrameType
 from typing import Any, cast
 
 from environments.agentd_files import COMMANDS, operate
+from environments.agentd_init import STRAY_FD_MAX, hide, split
 from environments.agentd_jobs import RESULTS_MAX, Jobs
 from environments.agentd_loop import READ, WRITE, Loop
-from environments.agentd_memory import end_all, processes
+from environments.agentd_memory import end_all, offer_first, processes
+from environments.agentd_relay import Relay
 from environments.agentd_shells import Refused, Shell, Shells
 
 #: A request's line: a file of 1 MiB in JSON's worst spelling fits, six bytes for one.
@@ -75,13 +76,8 @@ OUTPUT_BYTES_MAX = 256 * 1024
 FOLLOW_MAX_S = 60
 #: Columns and rows of a terminal.
 TERMINAL_MAX = 1000
-#: Descriptors below this that whoever started us left open are closed.
-STRAY_FD_MAX = 1024
-#: Of 1000.
-OOM_SCORE = "900"
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_PR_SET_DUMPABLE = 4
 
 
 class BadRequest(Exception):
@@ -417,22 +413,23 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Serve until told to shut down."""
+    split()
     fd = int(os.environ["AGENTD_FD"])
     os.set_inheritable(fd, False)
     os.closerange(3, fd)
     os.closerange(fd + 1, STRAY_FD_MAX)
     listener = socket.socket(fileno=fd)
     config = json.loads(os.environ["AGENTD_CONFIG"])
-    # Under memory pressure of the whole machine the kernel takes sandboxes before anything else.
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(OOM_SCORE)
-    # Commands share our user id: this keeps them from our memory, our environment and, by
-    # pidfd_getfd, from the listening socket.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    offer_first()
+    # Keeps commands, which share our user id, from the listening socket too.
+    hide()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Not SIG_IGN, which commands would inherit.
         signal.signal(number, _ignore)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    Server(listener, config).loop.run()
+    server = Server(listener, config)
+    if config["proxy"]:
+        Relay(server.loop, config["proxy"])
+    server.loop.run()
     sys.exit(0)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from environments.agentd_loop import READ, Loop, Timer
-from environments.agentd_memory import MemoryWatchdog
+from environments.agentd_memory import MemoryWatchdog, taken_first
 from environments.agentd_output import Capture
 from environments.agentd_spool import Followed
 
@@ -187,19 +187,20 @@ class Jobs:
 
     def _start(self, id: str, request: dict[str, Any]) -> None:
         try:
-            process = subprocess.Popen(
-                ["bash", "-c", request["command"]],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                cwd=request["cwd"] or self._mount,
-                env={**self._variables, **request["env"]},
-                start_new_session=True,
-                # Every descriptor of ours is already closed on exec.
-                close_fds=False,
-                preexec_fn=self._limits.apply,
-            )
+            with taken_first():
+                process = subprocess.Popen(
+                    ["bash", "-c", request["command"]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    cwd=request["cwd"] or self._mount,
+                    env={**self._variables, **request["env"]},
+                    start_new_session=True,
+                    # Every descriptor of ours is already closed on exec.
+                    close_fds=False,
+                    preexec_fn=self._limits.apply,
+                )
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             text = f"the command could not be started: {error}\n"
             self._settle(id, _result("exited", 126, stderr=text))

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ PERIOD_S = 0.1
 #: Seconds given to the kernel to take back the memory of what was killed before looking again.
 SETTLE_S = 0.5
 
+#: How soon the kernel takes agentd, and a command, when memory is short; of 1000.
+AGENTD_SCORE, COMMAND_SCORE = b"900", b"1000"
+
+_score_fds: list[int] = []
 _PAGE = resource.getpagesize()
 
 
@@ -142,6 +146,28 @@ def _proportional(process: Process) -> int:
         # It ended, or hides its memory: then what it shares counts in full.
         pass
     return process.resident
+
+
+def offer_first() -> None:
+    """Have the kernel take sandboxes before anything else of the machine.
+
+    Must come before this process hides itself from its equals: its own file is then hidden too, and
+    only the open descriptor is left.
+    """
+    _score_fds.append(os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC))
+    os.write(_score_fds[0], AGENTD_SCORE)
+
+
+@contextlib.contextmanager
+def taken_first() -> Generator[None, None, None]:
+    """What is forked meanwhile goes before agentd when a control group is out of memory."""
+    for fd in _score_fds:
+        os.pwrite(fd, COMMAND_SCORE, 0)
+    try:
+        yield
+    finally:
+        for fd in _score_fds:
+            os.pwrite(fd, AGENTD_SCORE, 0)
 
 
 def _kill_process(pid: int) -> None:

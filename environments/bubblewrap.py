@@ -1,9 +1,13 @@
 """The local provider: bubblewrap sandboxes, which outlive the process that started them.
 
 For each running sandbox there is a directory `<data_dir>/run/sandboxes/<boot of the
-machine>/<name>` that only we can enter, with `s` (the socket that agentd listens on, bound here, so
-that nothing inside can put another in its place), `info` (what bwrap says of its child) and `log`
-(what bwrap and agentd complain of).
+machine>/<name>` that only we can enter, with
+- `s`, the socket that agentd listens on, bound here, so that nothing inside can put another in its
+  place,
+- `proxy/s`, the egress proxy's socket,
+- `info`, what bwrap says of its child,
+- `log`, what bwrap and agentd complain of,
+- `held`, the control groups and the volume that are let go of at its end.
 """
 
 import asyncio
@@ -18,20 +22,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contracts.egress import Egress
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
-from environments import bubblewrap_probe, seccomp, sockets
+from contracts.sandbox_settings import SandboxSettings
+from environments import bubblewrap_probe, control_groups, seccomp, sockets
+from environments.bubblewrap_inside import Resolver
 from environments.bubblewrap_profile import (
     AGENTD_COMMAND,
+    PROXY_DIR,
+    SHM_BYTES,
     Descriptors,
+    Inside,
+    Mount,
     arguments,
     as_root,
+    gathered,
+    in_groups,
     inside_files,
 )
 from environments.channel import AgentChannel
+from environments.egress import EgressProxy
 from environments.processes import ProcessName, alive, kill, machine_boot, start_time, started_at
 from environments.provider import Liveness, Reference, Started
 from environments.volumes import FIRST_USER, Volumes
+from store import MapSource
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +70,48 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, data_dir: Path) -> None:
-        """Args: `data_dir` is this owner's alone; it is made when it is first needed."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        settings: SandboxSettings | None = None,
+        proxy: EgressProxy | None = None,
+        operator: MapSource | None = None,
+    ) -> None:
+        """Own nothing yet.
+
+        Args:
+            data_dir: this owner's alone; it is made when it is first needed.
+            settings: what sandboxes may use and reach.
+            proxy: their way to the network; without it none has any.
+            operator: what stands here for access points, images and subnets.
+        """
+        settings = settings or SandboxSettings()
         self._run = data_dir / "run" / "sandboxes" / machine_boot()[:8]
-        self._volumes = Volumes(data_dir / "volumes")
+        images = settings.limits.disk_bytes if settings.volume_images else None
+        self._volumes = Volumes(data_dir / "volumes", image_bytes=images)
+        self._resolver = Resolver(settings, operator or MapSource(None))
+        self._proxy = proxy
+        self._owner = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:12]
+        self._groups, self._why_no_groups = (
+            control_groups.detect() if settings.cgroups else (None, "off")
+        )
+        self._images = settings.volume_images
         self._probe: asyncio.Task[None] | None = None
         self._children: set[int] = set()
+
+    def described(self) -> dict[str, str]:
+        """What bounds sandboxes here, for people."""
+        root = os.geteuid() == 0
+        return {
+            "memory, processes, processor": (
+                f"resource limits and a watchdog ({self._why_no_groups})"
+                if self._groups is None
+                else self._groups.described
+            ),
+            "disk": "a disk image for each session" if self._images else "measured",
+            "host user": "one for each session" if root else "shared by all sessions",
+        }
 
     async def probe(self) -> None:
         """Find out, once, whether sandboxes can run here.
@@ -81,9 +132,8 @@ class Bubblewrap:
         directory = self._run / name
         await self._clear(directory)
         self._enter(directory)
-        volume, user = self._volumes.ensure(session)
-        self._spawn(directory, spec, volume, user, AGENTD_COMMAND)
         try:
+            await self._launch(directory, session, spec)
             async with asyncio.timeout(START_S):
                 info = await AgentChannel(lambda: sockets.connect(directory / "s")).info()
             process = _child(directory)
@@ -102,12 +152,50 @@ class Bubblewrap:
             "start_time": process.start_time,
             "machine": process.machine,
         }
+        if spec.egress is not None:
+            reference["egress"] = spec.egress.model_dump_json()
+            reference["subnets"] = ",".join(spec.subnets)
         return Started(reference, info.boot_id)
+
+    async def _launch(self, directory: Path, session: str, spec: EnvironmentSpec) -> None:
+        """Prepare what a sandbox is given, and start it."""
+        shares, image = self._resolver.resolve(spec)
+        volume, user = await asyncio.to_thread(self._volumes.ensure, session)
+        held = {"volume": str(volume), "groups": list[str]()}
+        mounts = [Mount(volume, spec.mount), *shares]
+        proxied = False
+        if self._proxy is not None and spec.egress is not None and spec.egress.mode != "none":
+            proxied = True
+            mounts.append(Mount(directory / "proxy", PROXY_DIR, read_only=True))
+            # The session's user passes through it to the socket; nobody else comes this far.
+            (directory / "proxy").mkdir()
+            os.chmod(directory / "proxy", 0o755)
+            await self._listen(directory, spec.egress, spec.subnets)
+        groups: list[Path] = []
+        if self._groups is not None:
+            shared = spec.limits.tmp_bytes + SHM_BYTES
+            try:
+                name = f"{self._owner}-{directory.name}"
+                groups = self._groups.make(name, spec.limits, shared)
+            except OSError as error:
+                raise EnvironmentUnavailable(f"control groups cannot be made: {error}") from None
+            held["groups"] = [str(group) for group in groups]
+        (directory / "held").write_text(json.dumps(held))
+        inside = Inside(tuple(mounts), image, proxied)
+        self._spawn(directory, spec, inside, user, AGENTD_COMMAND, groups)
 
     def connect(self, reference: Reference) -> AgentChannel:
         """A channel to a running sandbox; it connects when it is used."""
-        path = self._directory(reference) / "s"
-        return AgentChannel(lambda: sockets.connect(path))
+        directory = self._directory(reference)
+        groups = _held(directory)[1]
+        return AgentChannel(
+            lambda: sockets.connect(directory / "s"),
+            memory_kills=lambda: control_groups.memory_kills(groups),
+        )
+
+    def used_bytes(self, session: str) -> int | None:
+        """What a session's files take on the disk; None where a disk image bounds them. Blocks."""
+        return self._volumes.used_bytes(session)
 
     async def status(self, reference: Reference) -> Liveness:
         """Whether a sandbox runs; a local one is never unknown."""
@@ -129,8 +217,14 @@ class Bubblewrap:
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every sandbox of this data directory that is not among `known`.
 
+        Those that are get their way to the network back, which ended with the last host process.
         Directories of an earlier boot of the machine have no sandboxes and are removed.
         """
+        for reference in known:
+            if "egress" in reference:
+                egress = Egress.model_validate_json(str(reference["egress"]))
+                subnets = tuple(filter(None, str(reference["subnets"]).split(",")))
+                await self._listen(self._directory(reference), egress, subnets)
         names = {reference.get("name") for reference in known}
         count = 0
         if not self._run.parent.exists():
@@ -144,6 +238,11 @@ class Bubblewrap:
                 await self._clear(directory)
                 count += 1
         return count
+
+    async def _listen(self, directory: Path, egress: Egress, subnets: tuple[str, ...]) -> None:
+        if self._proxy is not None and (directory / "proxy").exists():
+            rules = self._resolver.rules(egress, subnets)
+            await self._proxy.open(directory.name, directory / "proxy" / "s", rules)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -162,6 +261,12 @@ class Bubblewrap:
             process = _child(directory)
             if process is not None:
                 await asyncio.to_thread(kill, process, wait_s=KILL_S)
+            if self._proxy is not None:
+                await self._proxy.close(directory.name)
+            volume, groups = _held(directory)
+            await asyncio.to_thread(control_groups.remove, groups)
+            if volume is not None:
+                await asyncio.to_thread(self._volumes.release, volume)
             shutil.rmtree(directory)
         self._reap()
 
@@ -175,7 +280,9 @@ class Bubblewrap:
             os.chown(volume, FIRST_USER, FIRST_USER)
         try:
             command = ("python3", "-SsE", "-c", "")
-            child = self._spawn(directory, EnvironmentSpec(), volume, FIRST_USER, command)
+            spec = EnvironmentSpec()
+            inside = Inside((Mount(volume, spec.mount),))
+            child = self._spawn(directory, spec, inside, FIRST_USER, command, ())
             _, status = await asyncio.to_thread(os.waitpid, child, 0)
             self._children.discard(child)
             if status != 0:
@@ -187,9 +294,10 @@ class Bubblewrap:
         self,
         directory: Path,
         spec: EnvironmentSpec,
-        volume: Path,
+        inside: Inside,
         user: int,
         command: Sequence[str],
+        groups: Sequence[Path],
     ) -> int:
         """Start bwrap as a process of its own session; returns its id."""
         root = os.geteuid() == 0
@@ -209,12 +317,15 @@ class Bubblewrap:
                 info=hand(os.open(directory / "info", os.O_WRONLY | os.O_CREAT, 0o600)),
                 files={path: hand(_memory_file(data)) for path, data in files.items()},
             )
-            words = arguments(spec, "/mnt" if root else str(volume), descriptors)
+            seen = inside.moved(gathered(inside.sources)) if root else inside
+            words = arguments(spec, seen, descriptors, inside.image)
             # By descriptor, because the sandbox can read the command line of its first process.
             words_fd = hand(_memory_file(b"".join(word.encode() + b"\0" for word in words)))
             argv = [shutil.which("bwrap") or "bwrap", "--args", str(words_fd), "--", *command]
             if root:
-                argv = as_root(user, str(volume), argv)
+                argv = as_root(user, inside.sources, groups, argv)
+            elif groups:
+                argv = in_groups(groups, argv)
             complaints = hand(os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600))
             actions: list[tuple[Any, ...]] = [
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
@@ -263,6 +374,17 @@ def _child(directory: Path) -> ProcessName | None:
     return ProcessName(pid, start, machine_boot())
 
 
+def _held(directory: Path) -> tuple[Path | None, list[Path]]:
+    """The volume and the control groups of a sandbox, as far as it has come."""
+    try:
+        held = json.loads((directory / "held").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None, []
+    return Path(held["volume"]), [Path(group) for group in held["groups"]]
+
+
 def _complaint(directory: Path) -> str:
+    if not (directory / "log").exists():
+        return ""
     with open(directory / "log", "rb") as file:
         return file.read(COMPLAINT_BYTES).decode("utf-8", "replace").strip()

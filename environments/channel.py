@@ -9,6 +9,7 @@ import asyncio
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +26,8 @@ ANSWER_BYTES = 4 * 1024**2
 QUICK_S = 15.0
 #: Seconds beyond a command's own time-out: 2 from TERM to KILL, the rest for a busy machine.
 COMMAND_GRACE_S = 20.0
+#: 128 and SIGKILL: the exit code of a command that the kernel ended, by bash's custom.
+KILLED = 137
 
 
 class _Answer(BaseModel):
@@ -81,9 +84,15 @@ _Shape = TypeVar("_Shape", bound=_Answer)
 class AgentChannel:
     """Calls into one environment; safe for concurrent use, holds no connection between calls."""
 
-    def __init__(self, connect: Connect) -> None:
-        """Args: `connect` opens a stream to agentd, with a reader whose limit is ANSWER_BYTES."""
+    def __init__(self, connect: Connect, *, memory_kills: Callable[[], int] = lambda: 0) -> None:
+        """Hold no connection.
+
+        Args:
+            connect: opens a stream to agentd, with a reader whose limit is ANSWER_BYTES.
+            memory_kills: counts what the kernel has ended in the environment for want of memory.
+        """
         self._connect = connect
+        self._memory_kills = memory_kills
 
     async def info(self) -> AgentInfo:
         """Ask who answers and how busy it is."""
@@ -115,8 +124,9 @@ class AgentChannel:
             TimeoutError: agentd does not answer.
         """
         request = _command(id, command, timeout_s, output_bytes, variables, cwd)
+        kills = self._memory_kills()
         answer = await self._ask({"op": "exec", **request}, timeout_s + COMMAND_GRACE_S)
-        return _ended(answer)
+        return self._explained(_ended(answer), kills)
 
     async def start(
         self,
@@ -141,8 +151,16 @@ class AgentChannel:
             EnvironmentRefused: agentd does not know the id, or has dropped its result.
             ConnectionError, TimeoutError: as `exec`.
         """
+        kills = self._memory_kills()
         answer = await self._ask({"op": "attach", "id": id}, timeout_s + COMMAND_GRACE_S)
-        return _ended(answer)
+        return self._explained(_ended(answer), kills)
+
+    def _explained(self, result: CommandResult, kills: int) -> CommandResult:
+        """The kernel does not tell a command why it was killed; the control group's count does."""
+        killed = result.end is CommandEnd.EXITED and result.exit_code == KILLED
+        if killed and self._memory_kills() > kills:
+            return replace(result, end=CommandEnd.OUT_OF_MEMORY)
+        return result
 
     async def follow(
         self, id: str, *, stdout_from: int, stderr_from: int, wait_s: int

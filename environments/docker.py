@@ -29,7 +29,7 @@ from environments.bubblewrap_profile import (
 )
 from environments.channel import AgentChannel
 from environments.docker_image import ensure_image
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, refuse_local
 from environments.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Docker:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a container on the session's volume. See `provider.EnvironmentProvider.start`."""
+        refuse_local(spec, self.name)
         await self.probe()
         image = spec.image or self._image
         await ensure_image(self._docker(), image)
@@ -141,6 +142,10 @@ class Docker:
     def volume(self, session: str) -> tuple[Path, int]:
         """See `provider.LocalVolumes.volume`."""
         return self._volumes.ensure(session)
+
+    def used_bytes(self, session: str) -> int | None:
+        """What a session's files take on the disk. Blocks."""
+        return self._volumes.used_bytes(session)
 
     async def delete(self, session: str) -> None:
         """Remove a session's volume; its container has been stopped. Idempotent."""

@@ -3,12 +3,19 @@
 from contracts.settings import Settings
 from environments.bubblewrap import Bubblewrap
 from environments.docker import Docker
+from environments.egress import EgressProxy
 from environments.kubernetes import ClusterOptions, Kubernetes
 from environments.provider import EnvironmentProvider
+from store import MapSource
 
 
-def make_provider(settings: Settings) -> EnvironmentProvider:
-    """The provider that EVERLOOP_ENGINE names."""
+def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider:
+    """The provider that EVERLOOP_ENGINE names.
+
+    Args:
+        settings: how the process is configured.
+        proxy: the way to the network, for providers that have one.
+    """
     if settings.engine == "docker":
         return Docker(settings.data_dir, engine=settings.docker_host, image=settings.image)
     if settings.engine == "kubernetes":
@@ -21,4 +28,9 @@ def make_provider(settings: Settings) -> EnvironmentProvider:
             kubeconfig=settings.kubeconfig,
         )
         return Kubernetes(settings.host_id, options)
-    return Bubblewrap(settings.data_dir)
+    return Bubblewrap(
+        settings.data_dir,
+        settings=settings.sandbox,
+        proxy=proxy,
+        operator=MapSource(settings.sandbox.map_file),
+    )

@@ -1,17 +1,31 @@
 """A running environment in the hands of a caller."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from contracts.environment import CommandResult, EnvironmentRecord, OutputPiece
-from contracts.errors import EnvironmentGone
+from contracts.environment import (
+    CommandEnd,
+    CommandResult,
+    EnvironmentRecord,
+    EnvironmentSpec,
+    OutputPiece,
+)
+from contracts.errors import EnvironmentGone, EnvironmentRefused
 from environments.channel import AgentChannel, ShellAnswer, Streams
+from environments.disk import WRITE_NOTHING
 from environments.provider import EnvironmentProvider, Liveness
 
 #: Pauses before a broken call is made again. When they are used up, an environment that runs and
 #: does not answer as it must is ended: a command may have stopped agentd, or speak in its place.
 RETRY_PAUSES_S = (0.02, 0.1, 0.3, 0.6, 1.0)
+
+log = logging.getLogger(__name__)
+
+#: `file_operations` that write nothing.
+READING = "view"
 
 _Result = TypeVar("_Result")
 
@@ -33,6 +47,8 @@ class Environment:
         record: EnvironmentRecord,
         *,
         restarted: bool,
+        spec: EnvironmentSpec | None = None,
+        expired: bool = False,
     ) -> None:
         """Hold a running environment.
 
@@ -41,11 +57,18 @@ class Environment:
             provider: its kind.
             record: which it is.
             restarted: whether an earlier one of the session had ended before this was started.
+            spec: how it was asked for.
+            expired: whether the session's files had been removed before this was started.
         """
         self._owner = owner
         self._provider = provider
         self.record = record
         self.restarted = restarted
+        self.expired = expired
+        self.spec = spec or EnvironmentSpec()
+        #: What the model is told when the session's files take more than they may.
+        self.full_note: str | None = None
+        self._commands: dict[str, bool] = {}
 
     async def exec(
         self,
@@ -62,23 +85,36 @@ class Environment:
             EnvironmentGone: the environment ended under it; its outcome is unknown.
             EnvironmentRefused: it was not run.
         """
-        return await self._call(
+        command = self._bounded(command)
+        return await self._watched(
+            id,
             lambda channel: channel.exec(
                 id,
                 command,
                 timeout_s=timeout_s,
                 output_bytes=output_bytes,
                 variables=variables,
-            )
+            ),
         )
+
+    async def end_writers(self) -> None:
+        """End the commands that run by way of this, because the session's files take too much."""
+        for id in list(self._commands):
+            self._commands[id] = True
+            try:
+                await self.cancel(id)
+            except EnvironmentGone:
+                log.warning("the environment of %s ended", self.record.session)
 
     async def file(self, id: str, arguments: Mapping[str, Any]) -> str:
         """Do a `file_operations` call, once for its id. See `AgentChannel.file`.
 
         Raises:
             EnvironmentGone: the environment ended under it; its outcome is unknown.
-            EnvironmentRefused: it was not done.
+            EnvironmentRefused: it was not done; the session's files take too much, or other.
         """
+        if self.full_note is not None and arguments.get("command") != READING:
+            raise EnvironmentRefused("disk_full", self.full_note)
         return await self._call(lambda channel: channel.file(id, arguments))
 
     async def cancel(self, id: str) -> None:
@@ -104,6 +140,7 @@ class Environment:
             EnvironmentGone: the environment ended; whether the command began is unknown.
             EnvironmentRefused: it was not run.
         """
+        command = self._bounded(command)
         await self._call(
             lambda channel: channel.start(
                 id,
@@ -121,7 +158,7 @@ class Environment:
             EnvironmentGone: the environment ended under it; its outcome is unknown.
             EnvironmentRefused: its result is not known.
         """
-        return await self._call(lambda channel: channel.attach(id, timeout_s=timeout_s))
+        return await self._watched(id, lambda channel: channel.attach(id, timeout_s=timeout_s))
 
     async def follow(
         self, id: str, *, stdout_from: int, stderr_from: int, wait_s: int
@@ -164,6 +201,23 @@ class Environment:
                 variables=variables,
             )
         )
+
+    def _bounded(self, command: str) -> str:
+        """A command as it runs: without the right to write when the session's files are full."""
+        return command if self.full_note is None else WRITE_NOTHING + command
+
+    async def _watched(
+        self, id: str, call: Callable[[AgentChannel], Awaitable[CommandResult]]
+    ) -> CommandResult:
+        """Wait for a command that `end_writers` may end meanwhile."""
+        self._commands[id] = False
+        try:
+            result = await self._call(call)
+        finally:
+            ended = self._commands.pop(id)
+        if ended and result.end is CommandEnd.CANCELLED:
+            return replace(result, end=CommandEnd.OUT_OF_DISK)
+        return result
 
     async def _call(self, call: Callable[[AgentChannel], Awaitable[_Result]]) -> _Result:
         channel = self._provider.connect(self.record.reference)

@@ -20,9 +20,18 @@ from types import TracebackType
 
 from contracts.environment import EnvironmentRecord, EnvironmentSpec, EnvironmentState
 from contracts.errors import EnvironmentUnavailable
+from contracts.sandbox_settings import SandboxSettings
 from environments.bubblewrap import Bubblewrap
+from environments.disk import DiskWatch
 from environments.environment import Environment
-from environments.provider import EnvironmentProvider, Liveness, LocalVolumes, Reference
+from environments.expiry import Expiry
+from environments.provider import (
+    EnvironmentProvider,
+    Liveness,
+    LocalVolumes,
+    MeasuresVolumes,
+    Reference,
+)
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -51,6 +60,8 @@ class _Slot:
     confirmed: bool = False
     users: int = 0
     ask_at: float = 0.0
+    #: Commands under way, by what ends each.
+    in_use: set[Environment] = field(default_factory=set[Environment])
 
 
 class SandboxHost:
@@ -64,6 +75,7 @@ class SandboxHost:
         host_id: str,
         provider: EnvironmentProvider | None = None,
         look_s: float = LOOK_S,
+        settings: SandboxSettings | None = None,
     ) -> None:
         """Own nothing until it is entered.
 
@@ -73,7 +85,10 @@ class SandboxHost:
             host_id: this machine's name in records and leases.
             provider: the kind of environment; bubblewrap when omitted.
             look_s: seconds between looks for idle environments.
+            settings: what every environment may use, whatever is asked for; when omitted, what is
+                asked for.
         """
+        self._settings = settings
         self._records = store.environments
         self._provider = provider or Bubblewrap(data_dir)
         self._host = host_id
@@ -81,6 +96,12 @@ class SandboxHost:
         self._lock_fd: int | None = None
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
+        self._disk: DiskWatch | None = None
+        if isinstance(self._provider, MeasuresVolumes):
+            limits = (settings or SandboxSettings()).limits
+            self._disk = DiskWatch(self._provider.used_bytes, limits.disk_bytes)
+        days = (settings or SandboxSettings()).volume_days
+        self._expiry = Expiry(self._records, self._provider, host_id, days=days)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "SandboxHost":
@@ -95,6 +116,8 @@ class SandboxHost:
         self._tasks = [
             asyncio.create_task(self._every(BEAT_S, self._beat)),
             asyncio.create_task(self._every(self._look_s, self._look)),
+            asyncio.create_task(self._every(self._look_s, self._look_at_disks)),
+            asyncio.create_task(self._every(self._look_s, self._expire)),
         ]
         return self
 
@@ -121,15 +144,30 @@ class SandboxHost:
             EnvironmentUnavailable: none can be had; the message says why and how to mend it.
             StaleAttempt: another host has taken the session over.
         """
+        if self._settings is not None:
+            spec = replace(spec, limits=self._settings.limits)
         slot = self._slots.setdefault(session, _Slot())
         slot.users += 1
+        environment: Environment | None = None
         try:
             async with slot.lock:
+                before = slot.record or await self._records.get(session)
                 record, restarted = await self._ensure(slot, session, spec)
-            yield Environment(self, self._provider, record, restarted=restarted)
+            expired = before is not None and before.state is EnvironmentState.EXPIRED
+            environment = Environment(
+                self, self._provider, record, restarted=restarted, spec=spec, expired=expired
+            )
+            if self._disk is not None:
+                if self._disk.full(session) or self._disk.due(session):
+                    await self._disk.look(session, used=True)
+                environment.full_note = self._disk.note(session)
+            slot.in_use.add(environment)
+            yield environment
         finally:
             slot.users -= 1
             slot.ask_at = 0.0
+            if environment is not None:
+                slot.in_use.discard(environment)
 
     @property
     def name(self) -> str:
@@ -209,6 +247,8 @@ class SandboxHost:
                 slot.record = record
                 return record, False
         slot.record = None
+        if record is not None and record.state is EnvironmentState.EXPIRED:
+            await self._provider.delete(session)
         slot.record = await self._start(session, spec, record)
         slot.confirmed = True
         return slot.record, record is not None and record.boot_id != ""
@@ -280,13 +320,15 @@ class SandboxHost:
 
     async def _stop(self, slot: _Slot, session: str, grace_s: int) -> None:
         record = slot.record or await self._records.get(session)
-        if record is None or record.state is EnvironmentState.STOPPED:
+        if record is None or record.state is not EnvironmentState.RUNNING:
             return
         if grace_s and await self._provider.status(record.reference) is Liveness.RUNNING:
             await self._ask_to_end(record, grace_s)
         await self._provider.stop(record.reference)
         await self._mark_stopped(record)
         slot.record = None
+        if self._disk is not None:
+            self._disk.forget(session)
 
     async def _ask_to_end(self, record: EnvironmentRecord, grace_s: int) -> None:
         try:
@@ -325,7 +367,9 @@ class SandboxHost:
     async def _adopt(self) -> None:
         running: list[Reference] = []
         for record in await self._records.on_host(self._host):
-            if record.state is EnvironmentState.STOPPED:
+            if record.state is EnvironmentState.EXPIRED:
+                await self._provider.delete(record.session)
+            if record.state is not EnvironmentState.RUNNING:
                 continue
             if await self._provider.status(record.reference) is Liveness.GONE:
                 await self._mark_stopped(record)
@@ -346,6 +390,33 @@ class SandboxHost:
                     continue
                 async with slot.lock:
                     await self._stop_if_due(slot)
+
+    async def _look_at_disks(self) -> None:
+        """End what writes in sessions that take more of the disk than they may."""
+        for session, slot in list(self._slots.items()):
+            if self._disk is None or slot.record is None or not self._disk.due(session):
+                continue
+            was_full = self._disk.full(session)
+            if not await self._disk.look(session, used=slot.users > 0):
+                continue
+            if slot.users == 0:
+                async with slot.lock:
+                    if slot.users == 0 and not was_full:
+                        log.warning("%s is over its disk limit: its processes are ended", session)
+                        await self._stop(slot, session, STOP_GRACE_S)
+            elif not was_full:
+                log.warning("%s is over its disk limit: its commands are ended", session)
+                for environment in list(slot.in_use):
+                    await environment.end_writers()
+
+    async def _expire(self) -> None:
+        async def remove(session: str) -> None:
+            slot = self._slots.setdefault(session, _Slot())
+            async with slot.lock:
+                if slot.users == 0:
+                    await self._expiry.remove(session)
+
+        await self._expiry.sweep(remove)
 
     async def _stop_if_due(self, slot: _Slot, *, leaving: bool = False) -> None:
         record = slot.record
@@ -380,5 +451,13 @@ class SandboxHost:
 
 def _digest(spec: EnvironmentSpec) -> str:
     """What of a specification needs a new environment when it changes."""
-    text = json.dumps([spec.mount, asdict(spec.limits)], sort_keys=True)
+    parts: list[object] = [
+        spec.mount,
+        asdict(spec.limits),
+        [asdict(share) for share in spec.shares],
+        spec.image,
+        spec.subnets,
+        spec.egress and spec.egress.model_dump(mode="json"),
+    ]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

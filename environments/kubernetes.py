@@ -19,7 +19,7 @@ from environments import kubernetes_pod as objects
 from environments.channel import AgentChannel, Streams
 from environments.kubernetes_exec import COMMAND, open_exec
 from environments.kubernetes_pod import Json
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, refuse_local
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Kubernetes:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a pod on the session's volume. See `provider.EnvironmentProvider.start`."""
+        refuse_local(spec, self.name)
         await self.probe()
         clients = await self._connect()
         claim = self._claim(session)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
+from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
 
 #: Plain JSON that finds an environment again; only its provider reads it.
@@ -96,3 +97,28 @@ class LocalVolumes(Protocol):
         What is in it was put there by commands: links may lead anywhere.
         """
         ...
+
+
+@runtime_checkable
+class MeasuresVolumes(Protocol):
+    """A provider whose volumes have no bound of their own."""
+
+    def used_bytes(self, session: str) -> int | None:
+        """What a session's files take on the disk; None where something bounds them. Blocks."""
+        ...
+
+
+def refuse_local(spec: EnvironmentSpec, name: str) -> None:
+    """For providers that have neither shared directories nor a way to the network.
+
+    Raises:
+        EnvironmentUnavailable: the specification asks for one; nothing is left out silently.
+    """
+    if spec.shares:
+        raise EnvironmentUnavailable(
+            f"file systems by access point are served by bubblewrap environments, not by {name}"
+        )
+    if spec.egress is not None and spec.egress.mode != "none":
+        raise EnvironmentUnavailable(
+            f"the egress extension is served by bubblewrap environments, not by {name}"
+        )

@@ -3,30 +3,49 @@
 Started by root, every session has a host user of its own: the kernel then keeps sessions apart even
 where a namespace would not, and counts processes per session. The owner of a session's directory is
 the record of that user.
+
+A volume is a plain directory, or a disk image of a fixed size that is mounted there while its
+environment runs: the kernel then refuses what does not fit.
 """
 
 import hashlib
 import os
 import shutil
+import subprocess
 from pathlib import Path
+
+from contracts.errors import EnvironmentUnavailable
 
 #: User ids that systemd leaves unused, 2**28 of them.
 FIRST_USER = 1879048192
 USERS = 2**28
+#: Seconds for mkfs, mount and umount; they take milliseconds.
+TOOL_S = 30
+#: Entries of a volume that are counted; one with more is taken for full.
+ENTRIES_MAX = 2_000_000
 
 
 class Volumes:
     """The session volumes below one directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Args: `directory` is made when it is first needed."""
+    def __init__(self, directory: Path, *, image_bytes: int | None = None) -> None:
+        """Hold nothing yet.
+
+        Args:
+            directory: made when it is first needed.
+            image_bytes: the size of new volumes' disk images; plain directories when None.
+        """
         self._directory = directory
+        self._image_bytes = image_bytes
 
     def ensure(self, session: str) -> tuple[Path, int]:
-        """The volume of a session, made when there is none.
+        """The volume of a session, made and mounted when it is not.
 
         Returns:
             Its path and the host user that owns it.
+
+        Raises:
+            EnvironmentUnavailable: its disk image cannot be made or mounted.
         """
         path = self._path(session)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -35,13 +54,29 @@ class Volumes:
         if os.geteuid() == 0 and not FIRST_USER <= user < FIRST_USER + USERS:
             user = self._free_user(session)
             os.chown(path, user, user)
+        image = _image(path)
+        # What already has files in a plain directory keeps them there.
+        is_bare = not image.exists() and not any(path.iterdir())
+        if self._image_bytes is not None and is_bare:
+            _make_image(image, self._image_bytes, user)
+        if image.exists() and not os.path.ismount(path):
+            _run("mount", "-o", "loop,nosuid,nodev,noatime", str(image), str(path))
+            if is_bare:
+                (path / "lost+found").rmdir()
         return path, user
+
+    def release(self, path: Path) -> None:
+        """Unmount the disk image of a volume that nobody uses now. Idempotent."""
+        if os.path.ismount(path):
+            # Lazily: a copy in the mount namespace of another sandbox keeps it busy.
+            _run("umount", "--lazy", str(path))
 
     def delete(self, session: str) -> None:
         """Remove a session's volume with all that is in it. Idempotent."""
         path = self._path(session)
         if not path.exists():
             return
+        self.release(path)
         if os.geteuid() != 0:
             for directory, names, _ in os.walk(path):
                 # A command may have locked its own directories.
@@ -50,6 +85,33 @@ class Volumes:
                     if not os.path.islink(child):
                         os.chmod(child, 0o700)
         shutil.rmtree(path)
+        _image(path).unlink(missing_ok=True)
+
+    def used_bytes(self, session: str) -> int | None:
+        """What a session's files take on the disk; None where a disk image bounds them.
+
+        Blocks for as long as it takes to look at every file.
+        """
+        path = self._path(session)
+        if os.path.ismount(path) or not path.exists():
+            return None
+        total = entries = 0
+        linked: set[int] = set()
+        # By descriptors: a command may put a link in a directory's place while this looks.
+        for _, directories, files, descriptor in os.fwalk(path, onerror=None):
+            for name in (*directories, *files):
+                entries += 1
+                try:
+                    found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                except OSError:
+                    continue
+                if found.st_nlink > 1 and found.st_ino in linked:
+                    continue
+                linked.add(found.st_ino)
+                total += found.st_blocks * 512
+            if entries > ENTRIES_MAX:
+                return 2**63
+        return total
 
     def _path(self, session: str) -> Path:
         return self._directory / hashlib.sha256(session.encode()).hexdigest()[:32]
@@ -60,3 +122,30 @@ class Volumes:
         while FIRST_USER + offset in taken:
             offset = (offset + 1) % USERS
         return FIRST_USER + offset
+
+
+def _image(path: Path) -> Path:
+    return path.with_name(f"{path.name}.img")
+
+
+def _make_image(image: Path, size: int, user: int) -> None:
+    """Make a sparse file with an empty file system that belongs to the session's user."""
+    fresh = image.with_name(f"{image.name}.new")
+    with open(fresh, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate(size)
+    # No blocks are kept for root: they would be lost to the session.
+    owner = f"root_owner={user}:{user}"
+    _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", owner, str(fresh))
+    fresh.replace(image)
+
+
+def _run(*argv: str) -> None:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=TOOL_S, check=False, stdin=None
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentUnavailable(f"{argv[0]} cannot be run: {error}") from None
+    if done.returncode != 0:
+        raise EnvironmentUnavailable(f"{argv[0]} failed: {done.stderr.strip()[:500]}")

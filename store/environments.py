@@ -97,17 +97,21 @@ class Environments:
             "state": record.state.value,
             "reference": record.reference,
         }
+        used_now = sa.update(environment).values(used_at_ms=EpochMillis())
 
         def work(connection: Connection) -> bool:
             if expected_generation is None:
-                return insert_or_ignore(connection, environment, row)
+                inserted = insert_or_ignore(connection, environment, row)
+                if inserted:
+                    connection.execute(used_now.where(environment.c.session == record.session))
+                return inserted
             replaced = connection.execute(
                 sa.update(environment)
                 .where(
                     environment.c.session == record.session,
                     environment.c.generation == expected_generation,
                 )
-                .values(row)
+                .values(row | {"used_at_ms": EpochMillis()})
             )
             return replaced.rowcount > 0
 
@@ -123,6 +127,25 @@ class Environments:
             return tuple(_record(row) for row in connection.execute(_ON_HOST, {"host_": host}))
 
         return await self._database.read(work)
+
+    async def unused(self, host: str, *, for_s: int, session: str | None = None) -> tuple[str, ...]:
+        """The sessions of a host whose environments were stopped long ago.
+
+        Args:
+            host: whose.
+            for_s: seconds since the stop.
+            session: only this one, when given.
+        """
+        statement = sa.select(environment.c.session).where(
+            environment.c.host == host,
+            environment.c.state == EnvironmentState.STOPPED.value,
+            environment.c.used_at_ms < EpochMillis() - for_s * 1000,
+        )
+        if session is not None:
+            statement = statement.where(environment.c.session == session)
+        return await self._database.read(
+            lambda connection: tuple(connection.execute(statement).scalars())
+        )
 
     async def delete(self, key: str) -> None:
         """Forget a session's environment and which host had it; it need not have one."""

@@ -336,6 +336,9 @@ environment = sa.Table(
     sa.Column("boot_id", Words, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("reference", Document(dict[str, str | int]), nullable=False),
+    #: When the record was last written, as it is at each start and stop: milliseconds since 1970 on
+    #: the database's clock.
+    sa.Column("used_at_ms", sa.BigInteger),
 )
 
 sandbox_host = sa.Table(

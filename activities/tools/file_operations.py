@@ -6,7 +6,7 @@ what it means to a command.
 
 from typing import Any
 
-from activities.tools.outcome import Outcome, SandboxCall
+from activities.tools.outcome import Outcome, SandboxCall, session_notes
 from contracts.errors import EnvironmentRefused
 from contracts.messages import ToolStatus
 
@@ -32,7 +32,8 @@ async def run_file_operation(call: SandboxCall) -> Outcome:
             raise
         text = f"Error: {refusal}"
     failed = text.startswith("Error: ")
-    return Outcome(ToolStatus.ERROR if failed else ToolStatus.SUCCESS, text)
+    notes = "".join(f"\n\nNote: {note}" for note in session_notes(call))
+    return Outcome(ToolStatus.ERROR if failed else ToolStatus.SUCCESS, text + notes)
 
 
 def lost() -> Outcome:

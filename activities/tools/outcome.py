@@ -7,6 +7,14 @@ from contracts.environment import EnvironmentSpec
 from contracts.messages import ToolStatus
 from environments.environment import Environment
 
+_RESTARTED = (
+    "The environment was restarted since it was last used. Files under {mount} are kept; processes "
+    "and everything else are gone."
+)
+_EXPIRED = (
+    "The files of this session were removed because it was unused for long; {mount} is empty."
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -31,3 +39,15 @@ class SandboxCall:
     arguments: dict[str, Any]
     environment: Environment
     spec: EnvironmentSpec
+
+
+def session_notes(call: SandboxCall) -> list[str]:
+    """What a model is told of its environment beside a call's own result, once for each event."""
+    notes: list[str] = []
+    if call.environment.full_note is not None:
+        notes.append(call.environment.full_note)
+    if call.environment.expired:
+        notes.append(_EXPIRED.format(mount=call.spec.mount))
+    elif call.environment.restarted:
+        notes.append(_RESTARTED.format(mount=call.spec.mount))
+    return notes

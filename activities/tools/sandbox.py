@@ -15,7 +15,7 @@ from activities.tools import file_operations, shell
 from activities.tools.outcome import Outcome, SandboxCall
 from activities.tools.schemas import FILE_OPERATIONS, SHELL
 from activities.tracing import Traces
-from contracts.environment import EnvironmentSpec
+from contracts.environment import EnvironmentSpec, SharedMount
 from contracts.errors import (
     EnvironmentGone,
     EnvironmentRefused,
@@ -93,7 +93,8 @@ class SandboxTools:
                     return None
                 if record.boot_id != boot_id and not _only_reads(record):
                     return _lost(record, spec)
-                return await self._run(record, environment, spec)
+                # Its limits are those of the host, whatever was asked for.
+                return await self._run(record, environment, environment.spec)
         except EnvironmentGone:
             return _lost(record, spec)
         except EnvironmentRefused as refusal:
@@ -130,6 +131,13 @@ def environment_spec(run: RunConfig) -> EnvironmentSpec:
         variables=environment.variables,
         idle_timeout_s=environment.lifecycle.idle_runtime_session_timeout,
         max_lifetime_s=environment.lifecycle.max_lifetime,
+        shares=tuple(
+            SharedMount(share.access_point_arn or "", share.mount_path)
+            for share in environment.shares
+        ),
+        image=environment.container_uri,
+        subnets=environment.network.subnets,
+        egress=run.config.extensions.egress,
     )
 
 

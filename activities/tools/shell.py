@@ -6,7 +6,7 @@ exits with another code than 0 a success of the tool. Where there is more to say
 
 import json
 
-from activities.tools.outcome import Outcome, SandboxCall
+from activities.tools.outcome import Outcome, SandboxCall, session_notes
 from activities.tools.schemas import MAX_SHELL_TIMEOUT_S, SHELL_TIMEOUT_S
 from contracts.environment import CommandEnd, CommandResult
 from contracts.messages import ToolStatus
@@ -15,10 +15,7 @@ LOST = (
     "The environment restarted while this command ran. It may have had a partial effect, and it "
     "was not run again. Files are kept; processes and everything outside of {mount} are gone."
 )
-_RESTARTED = (
-    "The environment was restarted since it was last used. Files under {mount} are kept; processes "
-    "and everything else are gone."
-)
+_DISK = "The command was ended because the session's files take more than {mib} MiB."
 _BACKGROUND = "Processes that this command started still run."
 _MEMORY = "The command was ended because the environment used more than {mib} MiB of memory."
 
@@ -76,9 +73,9 @@ def _notes(result: CommandResult, call: SandboxCall, timeout_s: int) -> list[str
         notes.append(_BACKGROUND)
     if result.output_file is not None:
         notes.append(f"Full output: {result.output_file}")
-    if call.environment.restarted:
-        notes.append(_RESTARTED.format(mount=call.spec.mount))
-    return notes
+    if result.end is CommandEnd.OUT_OF_DISK:
+        notes.append(_DISK.format(mib=call.spec.limits.disk_bytes // 1024**2))
+    return notes + session_notes(call)
 
 
 def _text(result: CommandResult, notes: list[str]) -> str:

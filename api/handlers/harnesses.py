@@ -6,6 +6,7 @@ from typing import Any
 from api.authorizer_config import check_reach
 from api.context import Call, Context
 from api.digest import request_digest
+from api.environment_config import Installation
 from api.gate import verifies
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
@@ -23,7 +24,7 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     tags = call.params.get("tags", {})
     check_tags(tags)
     extensions = read_extensions(call.headers)
-    config = read_config(call.params)
+    config = read_config(call.params, _installation(context))
     check_reach(config, local=not verifies(context.settings))
     record = await context.store.harnesses.create(
         context.settings.account,
@@ -75,9 +76,10 @@ async def list_harness_versions(context: Context, call: Call) -> Mapping[str, An
 async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
     """`UpdateHarness`: a new version, UPDATING until it is served; running turns keep theirs."""
     extensions = read_extensions(call.headers)
+    here = _installation(context)
 
     def change(config: HarnessConfig) -> HarnessConfig:
-        changed = read_update(config, call.params)
+        changed = read_update(config, call.params, here)
         if "authorizerConfiguration" in call.params:
             check_reach(changed, local=not verifies(context.settings))
         return _extended(changed, extensions)
@@ -110,6 +112,10 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
 
 def _extended(config: HarnessConfig, extensions: HarnessExtensions | None) -> HarnessConfig:
     return config if extensions is None else config.model_copy(update={"extensions": extensions})
+
+
+def _installation(context: Context) -> Installation:
+    return Installation(context.operator.read(), context.settings.engine != "bubblewrap")
 
 
 def _digest(params: Mapping[str, Any], extensions: HarnessExtensions | None) -> str:

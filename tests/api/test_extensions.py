@@ -65,3 +65,29 @@ async def test_a_wrong_member_is_named(live: Live):
     path = f"/everloop/v1/harnesses/{arn.rpartition('/')[2]}/extensions"
     refused = await send(live, "PUT", path, {"surprise": 1})
     assert (refused.status, refused.fields) == (400, ["surprise"])
+
+
+async def test_egress_comes_back_and_a_list_that_means_nothing_is_refused(live: Live):
+    created = await create(live, "{}")
+    path = f"/everloop/v1/harnesses/{created.json['harness']['harnessId']}/extensions"
+    arn = (
+        "arn:aws:bedrock-agentcore:us-east-1:000000000000"
+        ":token-vault/default/apikeycredentialprovider/k"
+    )
+    egress = {
+        "mode": "allow",
+        "hosts": ["api.example.com", "*.example.org"],
+        "ports": [443],
+        "credentials": [
+            {
+                "host": "api.example.com",
+                "header": "authorization",
+                "apiKeyArn": arn,
+                "prefix": "Bearer ",
+            }
+        ],
+    }
+    put = await send(live, "PUT", path, {"egress": egress})
+    assert (put.status, put.json["extensions"]["egress"]) == (200, egress)
+    bad = await send(live, "PUT", path, {"egress": {"mode": "allow", "hosts": ["https://a.com"]}})
+    assert (bad.status, bad.error, bad.fields) == (400, "ValidationException", ["egress.hosts"])

@@ -57,13 +57,17 @@ REFUSED: list[Refusal] = [
     (
         "harness.image",
         {"environmentArtifact": {"containerConfiguration": {"containerUri": "public.ecr.aws/a/b"}}},
-        "environmentArtifact",
+        "environmentArtifact.containerConfiguration.containerUri",
     ),
-    ("harness.vpc", runtime(networkConfiguration=VPC), f"{RUNTIME}.networkConfiguration"),
+    (
+        "harness.vpc",
+        runtime(networkConfiguration=VPC),
+        f"{RUNTIME}.networkConfiguration.networkModeConfig.subnets[0]",
+    ),
     (
         "harness.mounts",
         runtime(filesystemConfigurations=[EFS]),
-        f"{RUNTIME}.filesystemConfigurations[0].efsAccessPoint",
+        f"{RUNTIME}.filesystemConfigurations[0].efsAccessPoint.accessPointArn",
     ),
     ("harness.memory", {"memory": {"managedMemoryConfiguration": {}}}, "memory"),
     (

@@ -153,9 +153,12 @@ BAD_HARNESSES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"environmentArtifact": {"containerConfiguration": {"containerUri": "public.ecr.aws/a/b"}}},
-        ["environmentArtifact"],
+        ["environmentArtifact.containerConfiguration.containerUri"],
     ),
-    (runtime(networkConfiguration={"networkMode": "VPC"}), [f"{RUNTIME}.networkConfiguration"]),
+    (
+        runtime(networkConfiguration={"networkMode": "VPC"}),
+        [f"{RUNTIME}.networkConfiguration.networkModeConfig"],
+    ),
     (
         runtime(lifecycleConfiguration={"idleRuntimeSessionTimeout": 900, "maxLifetime": 600}),
         [f"{RUNTIME}.lifecycleConfiguration.idleRuntimeSessionTimeout"],

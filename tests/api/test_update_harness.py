@@ -122,7 +122,9 @@ def test_a_wrapped_value_is_read_as_at_creation(control: Any):
     artifact = {"containerConfiguration": {"containerUri": uri}}
     with pytest.raises(control.exceptions.ValidationException) as refused:
         update(harnessId=harness_id, environmentArtifact={"optionalValue": artifact})
-    assert refused.value.response["fieldList"][0]["name"] == "environmentArtifact"
+    assert refused.value.response["fieldList"][0]["name"] == (
+        "environmentArtifact.containerConfiguration.containerUri"
+    )
 
 
 @pytest.mark.wire("version.refused-update")

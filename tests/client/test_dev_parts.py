@@ -140,7 +140,7 @@ def test_processes_get_their_settings_and_not_our_callers_credentials(data: Data
     assert worker["OTEL_TRACES_EXPORTER"] == "otlp"
     assert "OTEL_TRACES_EXPORTER" not in plan.processes[0].env
     opening = [process.name for process in plan.processes if "EVERLOOP_KEYRING" in process.env]
-    assert opening == [services.WORKER, services.API]
+    assert opening == [services.SANDBOX_HOST, services.WORKER, services.API]
 
 
 _VERSIONS = (("old", "1.1.0"), ("new", "1.5.2"))

@@ -1,5 +1,7 @@
 """`everloop status`."""
 
+from pathlib import Path
+
 import typer
 
 from everloop.cli.errors import EXIT_NOT_RUNNING
@@ -23,9 +25,16 @@ def status(data_dir: DataDirOption = DEFAULT_DATA_DIR, as_json: JsonOption = Fal
 
     data = DataDir.at(data_dir)
     state = running(data)
+    isolation = _isolation(data.isolation) if state is not None else {}
     if as_json:
         shown = state or DevState(phase=Phase.STOPPED)
-        print_json({"running": state is not None, **shown.model_dump(mode="json")})
+        print_json(
+            {
+                "running": state is not None,
+                **shown.model_dump(mode="json"),
+                "isolation": isolation,
+            }
+        )
     elif state is None:
         stderr().print(f"everloop dev does not run on {data.root}", markup=False)
     else:
@@ -41,6 +50,18 @@ def status(data_dir: DataDirOption = DEFAULT_DATA_DIR, as_json: JsonOption = Fal
         console = stdout()
         console.print(table)
         console.print(f"Temporal UI  {state.addresses.get('temporal_ui', '-')}", markup=False)
+        for name, found in isolation.items():
+            console.print(f"Isolation    {name}: {found}", markup=False)
         console.print(f"Logs         {data.root / 'logs'}", markup=False)
     if state is None:
         raise typer.Exit(EXIT_NOT_RUNNING)
+
+
+def _isolation(path: Path) -> dict[str, str]:
+    """What the sandbox host wrote; empty before it did."""
+    import json
+
+    try:
+        return {str(name): str(text) for name, text in json.loads(path.read_text()).items()}
+    except (OSError, ValueError):
+        return {}

@@ -41,6 +41,11 @@ class DataDir:
         """Where a process without a port writes `{"pid": ...}` once it polls for work."""
         return self.root / "run" / f"{process}.json"
 
+    @property
+    def isolation(self) -> Path:
+        """What isolates the environments of this machine, as the sandbox host found."""
+        return self.root / "run" / "isolation.json"
+
     def log(self, process: str) -> Path:
         """The log of a process."""
         return self.root / "logs" / f"{process}.log"

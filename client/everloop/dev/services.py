@@ -82,7 +82,7 @@ def plan(
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
         "PYTHONUNBUFFERED": "1",
     }
-    # Only the API and the worker open secrets.
+    # Only the API, the worker and the egress proxy of the sandbox host open secrets.
     keyless = {name: value for name, value in ours.items() if name != KEYRING_VARIABLE}
     plain = {
         name: value
@@ -135,7 +135,7 @@ def plan(
             ProcessSpec(
                 SANDBOX_HOST,
                 module("worker", "sandbox-host"),
-                keyless,
+                ours,
                 data.log(SANDBOX_HOST),
                 probes.wrote_pid(data.ready_file(SANDBOX_HOST)),
                 after=(MIGRATE, TEMPORAL),

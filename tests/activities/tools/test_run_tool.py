@@ -9,7 +9,11 @@ import pytest
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 
-from contracts.environment import EnvironmentSpec, EnvironmentState
+from activities.tools.sandbox import environment_spec
+from contracts.egress import Egress
+from contracts.environment import EnvironmentSpec, EnvironmentState, SharedMount
+from contracts.extensions import HarnessExtensions
+from contracts.harness import Environment, Filesystem, HarnessConfig, Network, RunConfig
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord
 from contracts.tools import CallState
@@ -121,6 +125,58 @@ async def test_a_command_that_ends_its_environment_is_lost_and_the_next_call_hea
     after = await calls.do("shell", command="cat f")
     assert told(after)["stdout"] == "kept\n" and "was restarted" in told(after)["note"]
     assert "note" not in told(await calls.do("shell", command="true"))
+
+
+async def test_a_restart_is_told_once_by_whichever_tool_comes_first(
+    calls: Calls, host: SandboxHost
+) -> None:
+    await calls.do("shell", command="echo kept > f")
+    await host.stop(SESSION)
+    shown = await calls.do("file_operations", command="view", path="f")
+    text = "".join(shown.content)
+    assert text.startswith("1: kept") and "Note: The environment was restarted" in text
+    assert "note" not in told(await calls.do("shell", command="true"))
+
+
+def test_everything_of_a_harness_reaches_its_environment() -> None:
+    arn = "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0"
+    egress = Egress(mode="allow", hosts=("example.com",))
+    network = Network.model_validate(
+        {
+            "networkMode": "VPC",
+            "networkModeConfig": {
+                "subnets": ["subnet-01234567"],
+                "securityGroups": ["sg-01234567"],
+            },
+        }
+    )
+    run = RunConfig(
+        harness_arn="a",
+        harness_name="n",
+        harness_version="1",
+        actor_id="default",
+        config=HarnessConfig(
+            execution_role_arn="r",
+            environment=Environment(
+                filesystems=(
+                    Filesystem(kind="efsAccessPoint", mount_path="/mnt/a", access_point_arn=arn),
+                    Filesystem(kind="sessionStorage", mount_path="/mnt/work"),
+                ),
+                network=network,
+                container_uri="public.ecr.aws/a/b",
+                variables={"A": "1"},
+            ),
+            extensions=HarnessExtensions(egress=egress),
+        ),
+    )
+    assert environment_spec(run) == EnvironmentSpec(
+        mount="/mnt/work",
+        variables={"A": "1"},
+        shares=(SharedMount(arn, "/mnt/a"),),
+        image="public.ecr.aws/a/b",
+        subnets=("subnet-01234567",),
+        egress=egress,
+    )
 
 
 async def test_a_call_under_way_when_the_environment_restarted_is_not_repeated(

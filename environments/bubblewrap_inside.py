@@ -1,0 +1,71 @@
+"""What a sandbox's specification means on this machine: directories, an image, networks."""
+
+from pathlib import Path
+
+from contracts.egress import Egress
+from contracts.environment import EnvironmentSpec
+from contracts.errors import EnvironmentUnavailable
+from contracts.operator_map import OperatorMap
+from contracts.sandbox_settings import SandboxSettings
+from environments.bubblewrap_profile import Mount
+from environments.egress_rules import Rules, networks
+from store import MapSource
+
+
+class Resolver:
+    """Looks names up in the operator's map, anew for each sandbox."""
+
+    def __init__(self, settings: SandboxSettings, source: MapSource) -> None:
+        """Args: `settings` has the private networks, `source` the map."""
+        self._ranges = settings.private_ranges
+        self._source = source
+
+    def resolve(self, spec: EnvironmentSpec) -> tuple[list[Mount], Path | None]:
+        """The shared directories of a sandbox, and the image it has, if any.
+
+        Raises:
+            EnvironmentUnavailable: one is not mapped, or is not there.
+        """
+        if not spec.shares and spec.image is None:
+            return [], None
+        operator = self._map()
+        mounts: list[Mount] = []
+        for share in spec.shares:
+            found = operator.access_points.get(share.access_point_arn)
+            if found is None:
+                raise EnvironmentUnavailable(
+                    f"the access point {share.access_point_arn} is not mapped to a directory here"
+                )
+            directory = _directory(found.directory, share.access_point_arn)
+            mounts.append(Mount(directory, share.path, found.read_only))
+        if spec.image is None:
+            return mounts, None
+        image = operator.images.get(spec.image)
+        if image is None:
+            raise EnvironmentUnavailable(
+                f"the image {spec.image} is not mapped to a root file system here"
+            )
+        return mounts, _directory(image, spec.image)
+
+    def rules(self, egress: Egress, subnets: tuple[str, ...]) -> Rules:
+        """What a sandbox may reach: its harness's list, and the networks opened for it.
+
+        Raises:
+            EnvironmentUnavailable: the map cannot be read.
+        """
+        mapped = self._map().subnets if subnets else {}
+        opened = [network for subnet in subnets for network in mapped.get(subnet, ())]
+        return Rules(egress, networks((*self._ranges, *opened)))
+
+    def _map(self) -> OperatorMap:
+        try:
+            return self._source.read()
+        except (OSError, ValueError) as error:
+            raise EnvironmentUnavailable(f"the operator's map cannot be read: {error}") from None
+
+
+def _directory(text: str, name: str) -> Path:
+    directory = Path(text)
+    if not directory.is_dir():
+        raise EnvironmentUnavailable(f"what {name} is mapped to is not a directory on this machine")
+    return directory
