@@ -38,8 +38,8 @@ wire: $(READY) ## Write docs/wire.md from the wire manifest
 	$(BIN)/python -m tests.conformance.table
 
 .PHONY: bench
-bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call
-	$(BIN)/python -m bench
+bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call; ONLY=one of them
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: chaos
 chaos: $(READY) ## Kill processes at random for minutes while sessions run; MINUTES=5, SEED=

@@ -19,15 +19,18 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.deciding import DecisionActivities
+from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
 from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
+from activities.retention import schedule_retention
 from activities.runs import HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools
+from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.ids import sandbox_queue
 from contracts.settings import Settings
@@ -35,7 +38,9 @@ from contracts.turn import TASK_QUEUE
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from store import Store, ring_of
+from workflows.deletion import DeleteActor, DeleteSession
 from workflows.provisioning import Provisioning
+from workflows.retention import Retention
 from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
@@ -59,19 +64,30 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     warming = asyncio.create_task(_warm())
     client = await _connect(settings)
     store = await Store.open(settings.database_url, ring_of(settings))
+    traces = Traces(store, exporter)
     try:
-        turns = TurnActivities(store)
+        turns = TurnActivities(store, traces)
         decisions = DecisionActivities(store, shows=await knows_attributes(client))
         provisioning = ProvisioningActivities(store)
-        models = ModelCalls(store, settings, ToolCatalog(store, settings.host_id))
+        deletions = DeletionActivities(store, client, settings)
+        catalog = ToolCatalog(store, settings.host_id)
+        models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[HarnessSession, RunHarness, Provisioning],
+            workflows=[
+                HarnessSession,
+                RunHarness,
+                Provisioning,
+                DeleteSession,
+                DeleteActor,
+                Retention,
+            ],
             activities=[
                 turns.open_turn,
                 turns.hand_over,
@@ -90,6 +106,12 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 provisioning.find_sessions,
                 provisioning.end_session,
                 provisioning.finish_delete,
+                deletions.end_runs,
+                deletions.delete_rows,
+                deletions.delete_executions,
+                deletions.complete_deletion,
+                deletions.claim_sessions,
+                deletions.expire,
             ],
             nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
@@ -100,6 +122,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with worker:
             sweeping = asyncio.create_task(keep_sweeping(store, client))
+            await schedule_retention(client)
             _announce(settings, "worker")
             pushing = asyncio.create_task(push_owed(client, store, settings))
             await stop.wait()
@@ -109,6 +132,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await warming
         await gateway.close()
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 
@@ -121,8 +146,10 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         settings: how the process is configured.
         stop: set to end it.
     """
+    exporter = open_exporter(os.environ)
     client = await _connect(settings)
     store = await Store.open(settings.database_url)
+    traces = Traces(store, exporter)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,
@@ -131,7 +158,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     )
     try:
         async with host:
-            tools = SandboxTools(store, host)
+            tools = SandboxTools(store, host, traces)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -145,6 +172,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             await host.stop_unused()
     finally:
+        if exporter is not None:
+            await exporter.close()
         await store.close()
 
 

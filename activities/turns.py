@@ -8,7 +8,8 @@ from temporalio import activity
 from activities.context import session_key
 from activities.tools.catalog import shell_seconds
 from activities.tools.schemas import SHELL
-from contracts.errors import AwsError, ErrorDetail, ErrorType
+from activities.tracing import Traces
+from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
 from contracts.tools import ToolKind
@@ -35,9 +36,15 @@ UNREACHABLE = (
 class TurnActivities:
     """Opens, hands over and closes turns in the store."""
 
-    def __init__(self, store: Store) -> None:
-        """Work on a store."""
+    def __init__(self, store: Store, traces: Traces | None = None) -> None:
+        """Work on a store.
+
+        Args:
+            store: what is worked on.
+            traces: where spans of invocations go; nowhere when omitted.
+        """
         self._store = store
+        self._traces = traces or Traces(store)
 
     @activity.defn(name=Activity.OPEN_TURN)
     async def open_turn(self, request: TurnRequest) -> TurnOpened:
@@ -52,6 +59,8 @@ class TurnActivities:
         turns = self._store.turns
         opening = await turns.open(session_key(), request.invocation_id)
         if opening.state is not InvocationState.OPEN:
+            if opening.state is InvocationState.REFUSED:
+                await self._traces.invocation_over(session_key(), request.invocation_id)
             waiting = await self._store.calls.pending(session_key())
             reply_to = await self._store.runs.listeners(session_key(), request.invocation_id)
             return TurnOpened(runs=False, waiting=bool(waiting), reply_to=reply_to)
@@ -59,6 +68,7 @@ class TurnActivities:
             await turns.close(
                 session_key(), request.invocation_id, stop_reason=StopReason.TOOL_USE, error=None
             )
+            await self._traces.invocation_over(session_key(), request.invocation_id)
             return TurnOpened(runs=False, waiting=True)
         config = opening.config.config
         return TurnOpened(
@@ -92,9 +102,16 @@ class TurnActivities:
         error = None
         if end.error is not None:
             error = await self._error(end.invocation_id, end.error)
-        await self._store.turns.close(
-            session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
-        )
+        try:
+            await self._store.turns.close(
+                session_key(), end.invocation_id, stop_reason=end.stop_reason, error=error
+            )
+        except ServiceError as missing:
+            # Deleted meanwhile, or never admitted: there is nothing that could be closed, ever.
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
+        else:
+            await self._traces.invocation_over(session_key(), end.invocation_id)
         return await self._store.runs.listeners(session_key(), end.invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:

@@ -1,4 +1,4 @@
-"""The session workflows, as the API reaches them: bring an invocation or a vote, ask after a run.
+"""The session workflows, as the API reaches them: bring an invocation or a vote, cancel, ask.
 
 Bringing is update-with-start on the workflow id that is the session's key, with the id of what is
 brought as update id: a repeated update attaches to the first. A run may complete just as an update
@@ -24,11 +24,20 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 
 from contracts.decisions import UPDATE_DECIDE, CastVote
+from contracts.deletion import (
+    WORKFLOW_DELETE_ACTOR,
+    WORKFLOW_DELETE_SESSION,
+    DeletionKind,
+    DeletionOrder,
+    DeletionRecord,
+)
 from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.turn import (
+    SIGNAL_CANCEL,
     TASK_QUEUE,
     UPDATE_INVOKE,
     WORKFLOW,
+    CancelTurn,
     SessionState,
     TurnAccepted,
     TurnRequest,
@@ -143,6 +152,53 @@ class Sessions:
         except _RunClosed as error:
             raise _unavailable() from error
 
+    async def cancel(self, session: str, invocation_id: str) -> bool:
+        """Ask the session's run to end an invocation.
+
+        Returns:
+            Whether a run is open that will; Temporal has kept the wish.
+
+        Raises:
+            ServiceError: InternalServerException when Temporal cannot be reached.
+        """
+        handle = self._client.get_workflow_handle(session)
+        try:
+            await handle.signal(
+                SIGNAL_CANCEL,
+                CancelTurn(invocation_id),
+                rpc_timeout=timedelta(seconds=QUESTION_S),
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise _not_asked() from error
+        except RuntimeError as error:
+            raise _not_asked() from error
+        return True
+
+    async def delete(self, deletion: DeletionRecord) -> None:
+        """Have a deletion carried out; one that is being carried out goes on.
+
+        Raises:
+            ServiceError: InternalServerException when Temporal cannot be reached; it is carried out
+                later, and asking again is safe.
+        """
+        actor = deletion.kind is DeletionKind.ACTOR
+        try:
+            await self._client.start_workflow(
+                WORKFLOW_DELETE_ACTOR if actor else WORKFLOW_DELETE_SESSION,
+                DeletionOrder(deletion.id),
+                id=deletion.id,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                rpc_timeout=timedelta(seconds=QUESTION_S),
+            )
+        except (RPCError, RuntimeError) as error:
+            raise ServiceError(
+                AwsError.INTERNAL,
+                f"Temporal is unavailable; {deletion.id} is carried out once it is there.",
+            ) from error
+
     async def runs(self, session: str) -> bool:
         """Whether the session's newest run is open; true also when Temporal cannot say."""
         handle = self._client.get_workflow_handle(session)
@@ -215,6 +271,12 @@ def _unavailable() -> ServiceError:
     return ServiceError(
         AwsError.INTERNAL,
         "Temporal is unavailable, so nothing was begun. Repeating the call is safe.",
+    )
+
+
+def _not_asked() -> ServiceError:
+    return ServiceError(
+        AwsError.INTERNAL, "Temporal is unavailable, so nothing was cancelled. Repeat the call."
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from api import usage_frames
 from api.errors import unexpected
 from api.frames import KEEP_ALIVE, Frame, stream_error
+from api.invocation_id import INVOCATION_HEADER
 from api.render import Renderer
 from api.sessions import Sessions
 from contracts.errors import AwsError, ServiceError
@@ -23,6 +24,20 @@ _RUN_GONE = (
     "The session's workflow run ended without ending this invocation, as when it is terminated. "
     "The conversation up to its last message is kept."
 )
+
+
+CURSOR_HEADER = "x-everloop-cursor"
+SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+
+
+def stream_headers(invocation: InvocationRecord, runtime_session_id: str) -> dict[str, str]:
+    """The headers of an invocation's stream: whose it is, and behind which cursor its rows are."""
+    return {
+        INVOCATION_HEADER: invocation.invocation_id,
+        CURSOR_HEADER: str(invocation.first_cursor - 1),
+        SESSION_HEADER: runtime_session_id,
+        "Cache-Control": "no-cache",
+    }
 
 
 class Follower:

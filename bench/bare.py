@@ -1,6 +1,10 @@
-"""The floor: a bare Temporal loop of two activities an iteration, in its own worker process."""
+"""The floor: bare Temporal workflows in a worker process of their own.
+
+`Bare` loops over two activities an iteration; `BareWait` waits as a session does for a person.
+"""
 
 import asyncio
+import contextlib
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,10 +51,22 @@ class Bare:
                 )
 
 
+@workflow.defn(name="BareWait")
+class BareWait:
+    """Nothing but a wait."""
+
+    @workflow.run
+    async def run(self, seconds: int) -> None:
+        """Wait as long as asked."""
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: False, timeout=timedelta(seconds=seconds))
+
+
 async def serve(address: str) -> None:
     """Serve the loop's task queue until killed."""
     client = await Client.connect(address)
-    async with Worker(client, task_queue=QUEUE, workflows=[Bare], activities=[model, tool]):
+    workflows = [Bare, BareWait]
+    async with Worker(client, task_queue=QUEUE, workflows=workflows, activities=[model, tool]):
         print("ready", flush=True)
         await asyncio.Event().wait()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from activities.model import gateway
 from activities.model.mapping import Target
 from activities.model.warm import warm
+from bench.bed import Bed
 from bench.report import Figure
 from contracts.messages import Origin
 
@@ -20,11 +21,8 @@ CALLS = 20
 Json = dict[str, Any]
 
 
-async def measure(model_url: str) -> list[Figure]:
+async def measure(bed: Bed) -> list[Figure]:
     """Make the same call through LiteLLM and as a plain request.
-
-    Args:
-        model_url: base URL of the instant model.
 
     Returns:
         The median call.
@@ -34,7 +32,7 @@ async def measure(model_url: str) -> list[Figure]:
     target = Target(
         model="openai/bench",
         origin=Origin.OTHER,
-        parameters={"api_base": model_url, "api_key": "none"},
+        parameters={"api_base": bed.model_url, "api_key": "none"},
     )
     ours: list[float] = []
     floor: list[float] = []
@@ -43,7 +41,7 @@ async def measure(model_url: str) -> list[Figure]:
         async for _ in gateway.stream(target, messages, []):
             pass
         ours.append((time.perf_counter() - start) * 1000)
-        floor.append(_plain_ms(model_url, messages))
+        floor.append(_plain_ms(bed.model_url, messages))
     await gateway.close()
     what = f"model call through LiteLLM alone, {MESSAGES} messages"
     return [Figure(what, "ms", statistics.median(ours), statistics.median(floor))]

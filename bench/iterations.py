@@ -2,17 +2,15 @@
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from temporalio.client import Client
 
 from bench.bare import QUEUE
+from bench.bare_worker import bare_worker
+from bench.bed import Bed
 from bench.report import Figure
 from tests.e2e.stack import Stack, new_session, say
 
@@ -31,29 +29,30 @@ class Cost:
     size: float
 
 
-async def measure(stack: Stack, model_url: str, *, iterations: int, rounds: int) -> list[Figure]:
-    """Run both loops in turn.
+#: Tool calls in one turn.
+TURNS = (50, 500)
 
-    Args:
-        stack: a running Everloop.
-        model_url: base URL of the instant model.
-        iterations: tool calls in one turn.
-        rounds: interleaved rounds; medians are reported.
+
+async def measure(bed: Bed) -> list[Figure]:
+    """Run both loops in turn, in short turns and in long ones.
 
     Returns:
         Time, events and bytes of one iteration.
     """
+    turns = TURNS[:1] if bed.options.quick else TURNS
+    return [figure for count in turns for figure in await _turns_of(bed, count)]
+
+
+async def _turns_of(bed: Bed, iterations: int) -> list[Figure]:
+    stack = bed.stack
     client = await Client.connect(stack.temporal)
-    arn = stack.harness(
-        model={"liteLlmModelConfig": {"modelId": "openai/bench", "apiBase": model_url}},
-        maxIterations=iterations + 1,
-    )
+    arn = bed.harness(maxIterations=iterations + 1)
     await asyncio.to_thread(stack.invoke, arn, new_session(), say("work 3"))
     ours: list[Cost] = []
     bare: list[Cost] = []
-    async with _bare_worker(stack.temporal):
+    async with bare_worker(bed.stack.temporal):
         await _bare_run(client, 3)
-        for _ in range(rounds):
+        for _ in range(bed.options.rounds):
             bare.append(await _bare_run(client, iterations))
             ours.append(await _our_run(stack, client, arn, iterations))
     label = f"iteration, of {iterations}"
@@ -72,18 +71,6 @@ def _figure(
 
 def _median(costs: list[Cost], of: str) -> float:
     return statistics.median(getattr(cost, of) for cost in costs)
-
-
-@asynccontextmanager
-async def _bare_worker(address: str) -> AsyncGenerator[None]:
-    worker = subprocess.Popen([sys.executable, "-m", "bench.bare", address], stdout=subprocess.PIPE)
-    assert worker.stdout is not None
-    await asyncio.to_thread(worker.stdout.readline)
-    try:
-        yield
-    finally:
-        worker.kill()
-        worker.wait()
 
 
 async def _bare_run(client: Client, iterations: int) -> Cost:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bench.bed import Bed
 from bench.model_server import ModelServer
 from bench.report import Figure
 from tests.e2e.stack import Stack, new_session, say
@@ -30,27 +31,21 @@ class Reading:
     lags: list[float]
 
 
-def measure(stack: Stack, server: ModelServer, model_url: str, *, rounds: int) -> list[Figure]:
+def measure(bed: Bed) -> list[Figure]:
     """Read the same stream both ways, in turn.
-
-    Args:
-        stack: a running Everloop.
-        server: the model, which notes when a token left.
-        model_url: its base URL.
-        rounds: interleaved rounds.
 
     Returns:
         First-token and per-token latency.
     """
-    model = {"liteLlmModelConfig": {"modelId": "openai/bench", "apiBase": model_url}}
-    arn = stack.harness(model=model)
+    stack, server, rounds = bed.stack, bed.server, bed.options.rounds
+    arn = bed.harness()
     through(stack, server, arn, new_session())
     session = new_session()
     through(stack, server, arn, session)
     ours: list[Reading] = []
     floor: list[Reading] = []
     for _ in range(rounds):
-        floor.append(direct(server, model_url))
+        floor.append(direct(server, bed.model_url))
         ours.append(through(stack, server, arn, session))
     new = [through(stack, server, arn, new_session()) for _ in range(rounds)]
 

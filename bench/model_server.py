@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,33 +20,36 @@ TOKEN_GAP_S = 0.01
 class ModelServer(ThreadedServer):
     """Serves on a free loopback port, in a thread of its own.
 
-    `work N` makes it call `shell` with `true` N times, one call an answer; `count N` makes it
-    stream N tokens, one each `TOKEN_GAP_S`, noting when each left in `sent` (seconds of the
-    monotonic clock).
+    `work N` makes it call `shell` with `true` N times, one call an answer; `ask 1` makes it call
+    `request_approval`, which the caller runs; `count N` makes it stream N tokens, one each
+    `TOKEN_GAP_S`, noting when each left in `sent` (seconds of the monotonic clock). It remembers
+    nothing, so that many sessions can talk to it at once: each of its calls says how many came
+    before.
     """
 
     def __init__(self) -> None:
         """Prepare the server."""
         self.sent: list[float] = []
-        self._made = 0
         app = Starlette(routes=[Route("/chat/completions", self._answer, methods=["POST"])])
         super().__init__(app)
 
     async def _answer(self, request: Request) -> StreamingResponse:
         body = await request.json()
-        messages: list[dict[str, object]] = body["messages"]
+        messages: list[dict[str, Any]] = body["messages"]
         asked = next(m for m in reversed(messages) if m["role"] == "user")
-        if asked is messages[-1]:
-            self._made = 0
         verb, _, number = _text(asked["content"]).partition(" ")
-        calls = verb == "work" and self._made < int(number)
-        chunks = self._call() if calls else self._count(int(number) if verb == "count" else 1)
+        made = _made(messages) if verb in ("work", "ask") and asked is not messages[-1] else 0
+        if verb == "work" and made < int(number):
+            chunks = self._call(made, "shell", {"command": f"true {made + 1}"})
+        elif verb == "ask" and made == 0:
+            chunks = self._call(made, "request_approval", {"request": "1"})
+        else:
+            chunks = self._count(int(number) if verb == "count" else 1)
         return StreamingResponse(chunks, media_type="text/event-stream")
 
-    async def _call(self) -> AsyncIterator[bytes]:
-        self._made += 1
-        function = {"name": "shell", "arguments": '{"command":"true"}'}
-        call = {"index": 0, "id": f"call_{self._made}", "type": "function", "function": function}
+    async def _call(self, made: int, name: str, arguments: dict[str, str]) -> AsyncIterator[bytes]:
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        call = {"index": 0, "id": f"call_{made}", "type": "function", "function": function}
         yield _chunk({"role": "assistant", "tool_calls": [call]})
         yield _chunk({}, finish="tool_calls")
         yield _USAGE
@@ -82,8 +86,12 @@ def _chunk(delta: dict[str, object], finish: str | None = None) -> bytes:
     return b"data: " + json.dumps(_HEAD | {"choices": [choice]}).encode() + b"\n\n"
 
 
-def _text(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    assert isinstance(content, list)
-    return str(content[0]["text"])  # pyright: ignore[reportUnknownArgumentType]
+def _made(messages: list[dict[str, Any]]) -> int:
+    """How many calls the model has made since it was asked, by its own last one."""
+    last = next(m for m in reversed(messages) if m.get("tool_calls"))
+    arguments = json.loads(last["tool_calls"][0]["function"]["arguments"])
+    return int("".join(arguments.values()).split()[-1])
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else str(content[0]["text"])

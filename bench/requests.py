@@ -15,6 +15,7 @@ from api.parse import parse
 from api.request import WireRequest, decode_headers, decode_query
 from api.sigv4 import check_signature, read_claim
 from api.validate import validate
+from bench.bed import Bed
 from bench.report import Figure
 from contracts.faults import Faults
 
@@ -29,7 +30,7 @@ _QUERY = f"harnessArn={quote(_ARN, safe='')}"
 _BODY = b'{"messages": [{"role": "user", "content": [{"text": "' + b"x" * 2000 + b'"}]}]}'
 
 
-def measure() -> list[Figure]:
+def measure(bed: Bed) -> list[Figure]:
     """Take a signed request of 2 KB apart, as the API does.
 
     Returns:

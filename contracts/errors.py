@@ -177,6 +177,10 @@ class StaleAttempt(EverloopError):
     """A writer's attempt at a step is no longer the newest; it must stop and write nothing more."""
 
 
+class ConfigGone(EverloopError):
+    """A configuration went with the last session that used it; whoever needs it stores it anew."""
+
+
 class ModelFailed(EverloopError):
     """A model call did not succeed; the message is for the user and holds no secrets."""
 

@@ -69,6 +69,11 @@ def session_key(account: str, harness_id: str, runtime_session_id: str) -> str:
     return f"session:{account}:{harness_id}:{runtime_session_id}"
 
 
+def runtime_session_id(session: str) -> str:
+    """The caller's own name of a session, from its key."""
+    return session.rpartition(":")[2]
+
+
 def sandbox_queue(host_id: str) -> str:
     """The task queue of the sandbox host that owns a session's environment."""
     return f"sandbox-{host_id}"

@@ -14,6 +14,7 @@ from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, StopReason, TokenUsage, ToolStatus, ToolUseBlock
 from contracts.provisioning import Operation
 from contracts.tools import CallState, ToolKind
+from contracts.tracing import TraceContext
 from contracts.usage import Usage
 
 
@@ -114,6 +115,7 @@ class InvocationRecord:
         usage: tokens of all its steps, once it has ended.
         created_at: when it was admitted, UTC.
         ended_at: when it ended or was refused, UTC.
+        trace: the span in which the caller invoked; None when it named none.
     """
 
     session: str
@@ -126,6 +128,7 @@ class InvocationRecord:
     usage: TokenUsage
     created_at: datetime
     ended_at: datetime | None
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True)

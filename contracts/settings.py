@@ -45,6 +45,8 @@ class Settings:
         kubeconfig: a file, as KUBECONFIG has it; None for a service account's.
         keyring: the vault's key ring as JSON, or `kms:` and the ARN of a KMS key; None when it is
             in `<data_dir>/keyring.json`.
+        retention_days: days after its last use that a session is deleted; None keeps it.
+        receipt_days: days that receipts of deletions are kept; None keeps them.
     """
 
     database_url: str
@@ -71,6 +73,8 @@ class Settings:
     kubernetes_volume_size: str = "1Gi"
     kubernetes_runtime_class: str | None = None
     kubeconfig: str | None = None
+    retention_days: int | None = None
+    receipt_days: int | None = None
     keyring: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -116,6 +120,8 @@ class Settings:
             kubernetes_runtime_class=env.get("EVERLOOP_KUBERNETES_RUNTIME_CLASS") or None,
             kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=_keyring(env),
+            retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
+            receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
         )
 
 
@@ -137,6 +143,10 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _days(env: Mapping[str, str], name: str) -> int | None:
+    return _whole(env, name, 0, 1, 36500) if env.get(name) else None
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -50,6 +50,7 @@ class SessionState:
         waiting: whether calls wait for the caller.
         queue: invocations accepted and not yet begun.
         progress: the turn that the last run was in the middle of.
+        cancelled: whether the end of that turn was asked for.
     """
 
     grace_s: int = 30
@@ -57,6 +58,7 @@ class SessionState:
     waiting: bool = False
     queue: tuple["TurnRequest", ...] = ()
     progress: "TurnProgress | None" = None
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,13 @@ class TurnAccepted:
     invocation_id: str
     #: How many invocations run or wait before it.
     ahead: int = 0
+
+
+@dataclass(frozen=True)
+class CancelTurn:
+    """The wish that an invocation ends now, whether it runs or waits for its turn."""
+
+    invocation_id: str
 
 
 @dataclass(frozen=True)
@@ -254,10 +263,3 @@ class TurnEnded:
     stop_reason: StopReason | None = None
     error: str | None = None
     waiting: bool = False
-
-
-@dataclass(frozen=True)
-class CancelTurn:
-    """End an invocation that runs or waits in the queue of its session."""
-
-    invocation_id: str

@@ -8,7 +8,7 @@ other end gives calls without outcome an error as their result.
 from sqlalchemy.engine import Connection
 
 from contracts.errors import AwsError, ErrorDetail
-from contracts.events import NO_STEP, Ended, Refused
+from contracts.events import NO_STEP, Ended, Opened, Refused
 from contracts.messages import StopReason
 from contracts.records import InvocationState
 from contracts.tools import CallState
@@ -31,7 +31,9 @@ def close(
     """See `Turns.close`."""
     locked = LockedSession.lock(connection, session_key)
     state = InvocationState(invocations.find(connection, session_key, invocation_id).state)
-    if state is InvocationState.NEW:
+    if state is InvocationState.NEW and stop_reason is StopReason.INTERRUPTED:
+        skip(locked, invocation_id)
+    elif state is InvocationState.NEW:
         refuse(locked, invocation_id, error or _never_began(stop_reason))
     elif state is InvocationState.OPEN:
         end(locked, invocation_id, stop_reason, error)
@@ -75,6 +77,17 @@ def refuse(locked: LockedSession, invocation_id: str, error: ErrorDetail) -> Non
     )
     locked.emit(invocation_id, NO_STEP, 0, payload)
     invocations.mark_over(locked, invocation_id, InvocationState.REFUSED, None, error)
+
+
+def skip(locked: LockedSession, invocation_id: str) -> None:
+    """Open and end a cancelled invocation that has not begun. The caller saves the session.
+
+    What it brought, words or answers, does not reach the conversation.
+    """
+    locked.emit(invocation_id, NO_STEP, 0, Opened())
+    locked.emit(invocation_id, NO_STEP, 0, Ended(stop_reason=StopReason.INTERRUPTED))
+    over = InvocationState.ENDED
+    invocations.mark_over(locked, invocation_id, over, StopReason.INTERRUPTED, None)
 
 
 def _waits(locked: LockedSession) -> bool:

@@ -44,6 +44,8 @@ _PRAGMAS = (
     "PRAGMA synchronous=NORMAL",
     f"PRAGMA busy_timeout={SQLITE_BUSY_S * 1000}",
     "PRAGMA foreign_keys=ON",
+    # What is deleted must be gone from the file, too: its bytes are overwritten.
+    "PRAGMA secure_delete=ON",
 )
 
 

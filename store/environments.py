@@ -12,6 +12,7 @@ from store.engine import Database
 from store.harness_rows import may_have_environment
 from store.inserts import insert_or_ignore
 from store.tables import environment, sandbox_host, session
+from store.tables import session as sessions
 
 _ALIVE = sandbox_host.c.lease_until_ms > EpochMillis()
 _GET = sa.select(environment).where(environment.c.session == sa.bindparam("session_"))
@@ -61,6 +62,18 @@ class Environments:
         def work(connection: Connection) -> EnvironmentRecord | None:
             row = connection.execute(_GET, {"session_": session}).first()
             return None if row is None else _record(row)
+
+        return await self._database.read(work)
+
+    async def host_of(self, session: str) -> str | None:
+        """The host that has a session's environment or files; None when there never was one."""
+
+        def work(connection: Connection) -> str | None:
+            row = connection.execute(_GET, {"session_": session}).first()
+            if row is not None:
+                return row.host
+            assigned = sa.select(sessions.c.host).where(sessions.c.key == session)
+            return connection.execute(assigned).scalar()
 
         return await self._database.read(work)
 

@@ -7,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from contracts.errors import AwsError, ErrorDetail, Reason, ServiceError, invalid
+from contracts.errors import AwsError, ConfigGone, ErrorDetail, Reason, ServiceError, invalid
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, InvocationState
+from contracts.tracing import TraceContext
 from store.harness_rows import refuse_going
 from store.inserts import insert_or_ignore
 from store.session import LockedSession
@@ -66,6 +67,13 @@ _LINE = (
     )
     .order_by(invocation.c.ended_at, invocation.c.invocation_id)
 )
+_DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
+#: Locked, so that the deletion of the last session that used it waits.
+_CONFIG = (
+    sa.select(run_config.c.digest)
+    .where(run_config.c.digest == sa.bindparam("digest_"))
+    .with_for_update(read=True, key_share=True)
+)
 _NOTE = sa.update(invocation).where(*_KEY).values(failure_note=sa.bindparam("note"))
 
 
@@ -80,7 +88,9 @@ def admit(
     request_digest: str,
     config_digest: str,
     messages: Sequence[Message],
-    reply_to: str | None = None,
+    reply_to: str | None,
+    actor_id: str | None,
+    trace: TraceContext | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
@@ -93,14 +103,22 @@ def admit(
             "harness_id": harness_id,
             "runtime_session_id": runtime_session_id,
             "created_at": now,
+            "active_at": now,
+            "actor_id": actor_id,
             "last_cursor": 0,
             "last_seq": 0,
             "settled_step": -1,
             "live_attempt": 0,
             "calls_seq": 0,
+            "deleting": False,
         },
     )
     locked = LockedSession.lock(connection, session_key)
+    if connection.execute(_DELETING, {"key_": session_key}).scalar_one():
+        # Nothing was done, so SDKs send it again, and it begins a new session once this is gone.
+        raise ServiceError(AwsError.THROTTLING, "The session is being deleted.")
+    if connection.execute(_CONFIG, {"digest_": config_digest}).first() is None:
+        raise ConfigGone(config_digest)
     new = insert_or_ignore(
         connection,
         invocation,
@@ -114,6 +132,8 @@ def admit(
             "first_cursor": locked.last_cursor + 1,
             "created_at": now,
             "reply_to": reply_to,
+            "actor_id": actor_id,
+            "trace": trace,
         },
     )
     if new:
@@ -245,6 +265,7 @@ def record(connection: Connection, row: Row[Any]) -> InvocationRecord:
         usage=usage,
         created_at=row.created_at,
         ended_at=row.ended_at,
+        trace=row.trace,
     )
 
 

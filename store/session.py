@@ -33,7 +33,7 @@ _LOCK = sa.select(*COLUMNS).where(session.c.key == sa.bindparam("key_")).with_fo
 _SAVE = (
     sa.update(session)
     .where(session.c.key == sa.bindparam("key_"))
-    .values({name: sa.bindparam(name) for name in STATE})
+    .values({name: sa.bindparam(name) for name in (*STATE, "active_at")})
 )
 _SAY = sa.insert(message)
 
@@ -106,7 +106,7 @@ class LockedSession:
         if self._events:
             insert_events(self.connection, self._events)
         state = {name: getattr(self, name) for name in STATE}
-        self.connection.execute(_SAVE, {"key_": self.key, **state})
+        self.connection.execute(_SAVE, {"key_": self.key, "active_at": datetime.now(UTC), **state})
         self._messages = []
         self._events = []
 

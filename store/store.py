@@ -4,15 +4,18 @@ from store.access_keys import AccessKeys
 from store.calls import Calls
 from store.configs import Configs
 from store.decisions import Decisions
+from store.deletions import Deletions
 from store.endpoints import Endpoints
 from store.engine import Database, PostgresDatabase, SqliteDatabase, open_database
 from store.environments import Environments
+from store.forks import Forks
 from store.harnesses import Harnesses
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
 from store.provisioning import Provisioning
 from store.runs import Runs
+from store.session_index import SessionIndex
 from store.summaries import Summaries
 from store.tags import Tags
 from store.token_vault import TokenVault
@@ -48,6 +51,9 @@ class Store:
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
         provisioning: changes of harnesses and endpoints that are under way.
+        sessions: sessions from outside of a turn.
+        forks: new sessions from old ones.
+        deletions: sessions that are to go, and receipts of those that are gone.
     """
 
     def __init__(self, database: Database, log: EventLog, wrapper: KeyWrapper) -> None:
@@ -74,6 +80,9 @@ class Store:
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
         self.provisioning = Provisioning(database)
+        self.sessions = SessionIndex(database)
+        self.forks = Forks(database)
+        self.deletions = Deletions(database)
 
     @classmethod
     async def open(cls, url: str, wrapper: KeyWrapper | None = None) -> "Store":

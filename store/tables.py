@@ -18,6 +18,8 @@ from contracts.events import Payload
 from contracts.harness import HarnessConfig, RunConfig
 from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
+from contracts.sessions import SessionDefaults
+from contracts.tracing import TraceContext
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -172,8 +174,23 @@ session = sa.Table(
     sa.Column("held_text", Document(tuple[TextBlock, ...])),
     #: The sandbox host that owns the session's environment.
     sa.Column("host", sa.String),
+    #: On whose behalf its first invocation ran.
+    sa.Column("actor_id", sa.String),
+    #: When an invocation last came, opened or ended: what retention counts from.
+    sa.Column("active_at", Utc, nullable=False),
+    #: The session whose messages it began with; gone once that is deleted.
+    sa.Column("forked_from", sa.String, index=True),
+    #: How many they were.
+    sa.Column("forked_seq", sa.Integer),
+    #: Of the request that forked it.
+    sa.Column("fork_digest", sa.String),
+    sa.Column("defaults", Document(SessionDefaults)),
+    #: Whether it is being deleted, so that nothing may come in any more.
+    sa.Column("deleting", sa.Boolean, nullable=False),
 )
 sa.Index("ix_session_harness", session.c.account, session.c.harness_id, session.c.created_at)
+sa.Index("ix_session_account", session.c.account, session.c.created_at, session.c.key)
+sa.Index("ix_session_active", session.c.account, session.c.active_at)
 
 invocation = sa.Table(
     "invocation",
@@ -196,7 +213,14 @@ invocation = sa.Table(
     sa.Column("reply_to", sa.String),
     #: The invocation that began the turn which this one resumed; absent when it began its own.
     sa.Column("root", sa.String),
+    #: On whose behalf it ran.
+    sa.Column("actor_id", sa.String),
+    #: The span in which the caller invoked.
+    sa.Column("trace", Document(TraceContext)),
 )
+sa.Index("ix_invocation_actor", invocation.c.actor_id, invocation.c.session)
+sa.Index("ix_invocation_config", invocation.c.config_digest)
+sa.Index("ix_invocation_listing", invocation.c.session, invocation.c.created_at)
 
 sa.Index(
     "ix_invocation_new",

@@ -14,6 +14,7 @@ from contracts.events import BlockDelta
 from contracts.harness import RunConfig
 from contracts.messages import Message, StopReason, TokenUsage
 from contracts.records import InvocationRecord, NewCall, Opening, StepStart
+from contracts.tracing import TraceContext
 from store import closing, handover, invocations, opening, steps
 from store.bounds import MAX_DELTA_BYTES, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, check_size
 from store.engine import Database
@@ -39,6 +40,8 @@ class Turns:
         config_digest: str,
         messages: Sequence[Message],
         reply_to: str | None = None,
+        actor_id: str | None = None,
+        trace: TraceContext | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -52,6 +55,8 @@ class Turns:
             config_digest: from `Configs.put`.
             messages: the request's messages, together at most `MAX_REQUEST_BYTES` of JSON.
             reply_to: the workflow that is told of its end.
+            actor_id: on whose behalf it runs.
+            trace: the span in which the caller invoked; that of the first admission counts.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
@@ -59,7 +64,8 @@ class Turns:
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
                 the id was used for another request; ResourceNotFoundException when the harness is
-                deleted meanwhile.
+                deleted meanwhile; ThrottlingException while the session is deleted.
+            ConfigGone: the configuration must be stored anew.
         """
         try:
             check_size("messages", [MESSAGES.encode(tuple(messages))], MAX_REQUEST_BYTES)
@@ -77,6 +83,8 @@ class Turns:
                 config_digest=config_digest,
                 messages=messages,
                 reply_to=reply_to,
+                actor_id=actor_id,
+                trace=trace,
             )
         )
 

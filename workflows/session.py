@@ -7,9 +7,11 @@ In order:
 3. With nothing to do it stays for a grace period, then completes; the next message starts a new run
    under the same id. While calls wait for somebody it stays for the park time instead, and beyond
    it for as long as a decision has a deadline.
-4. Before it parks it continues-as-new, so that it waits with a history of a few events. A turn
+4. A `cancel` signal ends the invocation that it names: the running turn is stopped, a queued one
+   never begins.
+5. Before it parks it continues-as-new, so that it waits with a history of a few events. A turn
    whose history grows long continues-as-new between two model calls.
-5. A run that begins while calls wait asks the store how their decisions stand. A `decide` update
+6. A run that begins while calls wait asks the store how their decisions stand. A `decide` update
    has a vote counted; a timer has deadlines applied. When the last decision is taken, the store has
    admitted the invocation that resumes the turn, and the run serves it next.
 
@@ -29,13 +31,17 @@ with workflow.unsafe.imports_passed_through():
     from contracts.decisions import UPDATE_DECIDE, CastVote, Standing
     from contracts.errors import ErrorType
     from contracts.turn import (
+        SIGNAL_CANCEL,
         UPDATE_INVOKE,
         WORKFLOW,
+        CancelTurn,
+        CloseTurn,
         SessionState,
         TurnAccepted,
         TurnProgress,
         TurnRequest,
     )
+    from everloop.types import StopReason
     from workflows import calls
     from workflows.shown import show
     from workflows.turn import TurnContinues, begin_turn, continue_turn
@@ -62,6 +68,9 @@ class HarnessSession:
         self._waiting = state.waiting
         self._due_s: float | None = None
         self._running = state.progress.invocation_id if state.progress else None
+        self._cancelled: set[str] = set()
+        if state.progress and state.cancelled:
+            self._cancelled.add(state.progress.invocation_id)
 
     @workflow.run
     async def run(self, state: SessionState) -> None:
@@ -118,6 +127,21 @@ class HarnessSession:
                 non_retryable=True,
             )
 
+    @workflow.signal(name=SIGNAL_CANCEL)
+    async def cancel(self, asked: CancelTurn) -> None:
+        """End an invocation now; one that has ended stays as it ended.
+
+        Args:
+            asked: names the invocation.
+        """
+        self._cancelled.add(asked.invocation_id)
+        if asked.invocation_id == self._running:
+            return
+        self._queue = deque(
+            request for request in self._queue if request.invocation_id != asked.invocation_id
+        )
+        await calls.close_turn(CloseTurn(asked.invocation_id, StopReason.INTERRUPTED))
+
     @workflow.update(name=UPDATE_DECIDE)
     async def decide(self, vote: CastVote) -> None:
         """Have a vote counted; what came of it is in the store.
@@ -139,21 +163,23 @@ class HarnessSession:
             show(standing.shown if standing.waiting else None)
 
     async def _serve(self, work: TurnRequest | TurnProgress) -> None:
+        def cancelled() -> bool:
+            return work.invocation_id in self._cancelled
+
         show(None)
         try:
             if isinstance(work, TurnProgress):
-                self._waiting = await continue_turn(work)
+                self._waiting = await continue_turn(work, cancelled)
             else:
-                self._waiting = await begin_turn(work)
+                self._waiting = await begin_turn(work, cancelled)
         except TurnContinues as longer:
-            await self._handled()
-            self._renew(longer.progress)
+            await self._renew(longer.progress)
         self._running = None
         await self._handled()
         if not self._waiting:
             self._due_s = None
         if self._waiting and not self._queue:
-            self._renew(None)
+            await self._renew(None)
 
     async def _quiet(self) -> bool:
         """Wait for work; True when none came in time."""
@@ -172,11 +198,12 @@ class HarnessSession:
         return False
 
     async def _handled(self) -> None:
-        """Let votes be counted that are being counted, because a run must not end under them."""
+        """Let votes and cancellations be carried out, because a run must not end under them."""
         while not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
 
-    def _renew(self, progress: TurnProgress | None) -> NoReturn:
+    async def _renew(self, progress: TurnProgress | None) -> NoReturn:
+        await self._handled()
         workflow.continue_as_new(
             SessionState(
                 grace_s=self._state.grace_s,
@@ -184,5 +211,6 @@ class HarnessSession:
                 waiting=self._waiting,
                 queue=tuple(self._queue),
                 progress=progress,
+                cancelled=progress is not None and progress.invocation_id in self._cancelled,
             )
         )

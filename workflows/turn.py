@@ -1,5 +1,7 @@
 """One turn: model and tools in a loop, until the model ends, a person must act or a limit is met.
 
+A turn that is cancelled stops where it is: its model call, its commands, whatever runs.
+
 In order:
 1. The limits are checked: model calls, output tokens. Time is watched from outside the loop.
 2. One model call. Its message is in the store when it returns; here only references arrive.
@@ -15,6 +17,7 @@ without a closing row in the log, whatever happened.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -45,8 +48,15 @@ class TurnContinues(Exception):
         self.progress = progress
 
 
-async def begin_turn(request: TurnRequest) -> bool:
+Cancelled = Callable[[], bool]
+
+
+async def begin_turn(request: TurnRequest, cancelled: Cancelled) -> bool:
     """Open an invocation's turn and run it.
+
+    Args:
+        request: names the invocation.
+        cancelled: whether its end was asked for.
 
     Returns:
         Whether calls wait for the caller now.
@@ -54,6 +64,8 @@ async def begin_turn(request: TurnRequest) -> bool:
     Raises:
         TurnContinues: it goes on in the next run.
     """
+    if cancelled():
+        await calls.close_turn(CloseTurn(request.invocation_id, StopReason.INTERRUPTED))
     opened = await calls.open_turn(request)
     if not opened.runs:
         return opened.waiting
@@ -66,17 +78,18 @@ async def begin_turn(request: TurnRequest) -> bool:
         max_tokens=opened.max_tokens,
         deadline_s=workflow.time() + opened.timeout_s,
     )
-    turn = _Turn(progress)
+    turn = _Turn(progress, cancelled)
     return await turn.run(ModelReply(opened.seq, StopReason.TOOL_USE, 0, opened.calls))
 
 
-async def continue_turn(progress: TurnProgress) -> bool:
-    """Take up a turn that an earlier run left unfinished; returns and raises as `begin_turn`."""
-    return await _Turn(progress).run(None)
+async def continue_turn(progress: TurnProgress, cancelled: Cancelled) -> bool:
+    """Take up a turn that an earlier run left unfinished; takes and gives as `begin_turn`."""
+    return await _Turn(progress, cancelled).run(None)
 
 
 class _Turn:
-    def __init__(self, progress: TurnProgress) -> None:
+    def __init__(self, progress: TurnProgress, cancelled: Cancelled) -> None:
+        self._cancelled = cancelled
         self._invocation_id = progress.invocation_id
         self._limits = progress
         self._seq = progress.seq
@@ -86,15 +99,25 @@ class _Turn:
 
     async def run(self, due: ModelReply | None) -> bool:
         loop = asyncio.create_task(self._loop(due))
+        asked = asyncio.create_task(workflow.wait_condition(self._cancelled))
         try:
             left_s = max(self._limits.deadline_s - workflow.time(), 0)
-            done, _ = await workflow.wait([loop], timeout=left_s)
-            end = await self._ended(loop) if done else await self._stopped(loop)
+            done, _ = await workflow.wait(
+                [loop, asked], timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if loop in done:
+                end = await self._ended(loop)
+            elif asked in done:
+                end = await self._stopped(loop, StopReason.INTERRUPTED)
+            else:
+                end = await self._stopped(loop, StopReason.TIMEOUT_EXCEEDED)
         except asyncio.CancelledError:
             loop.cancel()
             interrupted = CloseTurn(self._invocation_id, StopReason.INTERRUPTED)
             await asyncio.shield(asyncio.create_task(calls.close_turn(interrupted)))
             raise
+        finally:
+            asked.cancel()
         await calls.close_turn(end)
         return end.stop_reason is StopReason.TOOL_USE
 
@@ -106,16 +129,18 @@ class _Turn:
                 raise asyncio.CancelledError from error
             return CloseTurn(self._invocation_id, error=_error_type(error))
 
-    async def _stopped(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
+    async def _stopped(self, loop: asyncio.Task[StopReason], reason: StopReason) -> CloseTurn:
         loop.cancel()
-        await workflow.wait([loop])
-        return CloseTurn(self._invocation_id, StopReason.TIMEOUT_EXCEEDED)
+        await asyncio.gather(loop, return_exceptions=True)
+        return CloseTurn(self._invocation_id, reason)
 
     async def _loop(self, due: ModelReply | None) -> StopReason:
-        if due and due.calls:
+        if due and due.calls and not self._cancelled():
             await calls.run_tools(self._invocation_id, due.calls)
             self._seq = due.seq + 1
         while True:
+            if self._cancelled():
+                return StopReason.INTERRUPTED
             if workflow.info().is_continue_as_new_suggested():
                 raise TurnContinues(self._progress())
             if self._step >= self._limits.max_iterations:

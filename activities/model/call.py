@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -34,6 +34,7 @@ from activities.model.window import shown
 from activities.model.writer import DeltaWriter
 from activities.tools.approval import look
 from activities.tools.catalog import ToolCatalog
+from activities.tracing import ChatSpan, Traces
 from contracts.errors import ErrorType, ModelFailed, ModelFault, ServiceError, StaleAttempt
 from contracts.events import BlockDelta
 from contracts.harness import RunConfig
@@ -66,6 +67,7 @@ class ModelCalls:
         settings: Settings,
         catalog: ToolCatalog,
         env: Mapping[str, str] = os.environ,
+        traces: Traces | None = None,
     ) -> None:
         """Prepare to call models.
 
@@ -74,11 +76,13 @@ class ModelCalls:
             settings: where the demo model is, and the default region.
             catalog: which tools an invocation offers, and who runs them.
             env: the worker's environment, which holds the providers' keys.
+            traces: where spans of model calls go; nowhere when omitted.
         """
         self._store = store
         self._settings = settings
         self._catalog = catalog
         self._env = env
+        self._traces = traces or Traces(store)
 
     @activity.defn(name=Activity.CALL_MODEL)
     async def call_model(self, call: ModelCall) -> ModelReply:
@@ -148,7 +152,7 @@ class ModelCalls:
                 step.session,
                 upto_seq=seq,
                 how=truncation.summarization,
-                ask=partial(self._ask_for_summary, run),
+                ask=partial(self._ask_for_summary, step, run),
             ):
                 return step, _overflow()
             # A new attempt takes back what of the first answer was written.
@@ -156,10 +160,24 @@ class ModelCalls:
             step = replace(step, attempt=again.attempt)
 
     async def _ask(self, step: _Step, run: RunConfig, conversation: Sequence[Message]) -> Settled:
-        target, secrets = await self._target(run)
         if run.output is not None:
             conversation = reminded(conversation)
         system = [block.text for block in run.config.system_prompt]
+        async with self._span(step, run) as chat:
+            chat.asked(system, conversation)
+            settled = await self._answered(step, run, system, conversation)
+            chat.answered(settled.message, settled.stop_reason, settled.usage)
+        return settled
+
+    def _span(self, step: _Step, run: RunConfig) -> AbstractAsyncContextManager[ChatSpan]:
+        return self._traces.chat(
+            step.session, step.invocation_id, run, step=step.step, attempt=step.attempt
+        )
+
+    async def _answered(
+        self, step: _Step, run: RunConfig, system: Sequence[str], conversation: Sequence[Message]
+    ) -> Settled:
+        target, secrets = await self._target(run)
         messages, target = messages_for(target, system, conversation)
         offered = self._catalog.offered(run)
         tools = tools_for(target, offered, conversation)
@@ -168,12 +186,17 @@ class ModelCalls:
             settled = as_end(settled)
         return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
 
-    async def _ask_for_summary(self, run: RunConfig, prompt: str, text: str) -> Settled:
-        target, secrets = await self._target(run)
-        target = plain(target)
+    async def _ask_for_summary(
+        self, step: _Step, run: RunConfig, prompt: str, text: str
+    ) -> Settled:
         asked = Message(role="user", blocks=(TextBlock(text=text),))
-        messages, target = messages_for(target, (prompt,), (asked,))
-        settled = await self._read(target, messages, (), secrets)
+        async with self._span(step, run) as chat:
+            chat.asked((prompt,), (asked,))
+            target, secrets = await self._target(run)
+            target = plain(target)
+            messages, target = messages_for(target, (prompt,), (asked,))
+            settled = await self._read(target, messages, (), secrets)
+            chat.answered(settled.message, settled.stop_reason, settled.usage)
         return replace(settled, cost_pico_usd=gateway.price(target, settled.usage))
 
     async def _target(self, run: RunConfig) -> tuple[Target, Mapping[str, str]]:

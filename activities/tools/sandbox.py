@@ -14,6 +14,7 @@ from activities.context import heartbeats, session_key
 from activities.tools import file_operations, shell
 from activities.tools.outcome import Outcome, SandboxCall
 from activities.tools.schemas import FILE_OPERATIONS, SHELL
+from activities.tracing import Traces
 from contracts.environment import EnvironmentSpec
 from contracts.errors import (
     EnvironmentGone,
@@ -38,10 +39,17 @@ CANCEL_S = 5.0
 class SandboxTools:
     """Runs `shell` and `file_operations`."""
 
-    def __init__(self, store: Store, host: SandboxHost) -> None:
-        """Args: `store` has the calls, `host` owns this machine's environments."""
+    def __init__(self, store: Store, host: SandboxHost, traces: Traces | None = None) -> None:
+        """Prepare to run calls.
+
+        Args:
+            store: has the calls.
+            host: owns this machine's environments.
+            traces: where spans of calls go; nowhere when omitted.
+        """
         self._store = store
         self._host = host
+        self._traces = traces or Traces(store)
 
     @activity.defn(name=Activity.RUN_TOOL)
     async def run_tool(self, call: ToolCall) -> None:
@@ -56,7 +64,12 @@ class SandboxTools:
             if record.state is CallState.DONE:
                 return
             run = await self._store.turns.config(session, call.invocation_id)
-            outcome = await self._outcome(session, record, environment_spec(run))
+            async with self._traces.tool(call.invocation_id, record, run) as span:
+                outcome = await self._outcome(session, record, environment_spec(run))
+                if outcome is None:
+                    span.ended_elsewhere()
+                else:
+                    span.ended(outcome.status, outcome.text)
             if outcome is not None:
                 await self._store.calls.finish(
                     session, record.id, status=outcome.status, content=(outcome.text,)

@@ -9,28 +9,32 @@ from api.authorizing import (
     authorizer_in,
     authorizer_of,
     check_method,
-    harness_of,
+    mismatch,
     with_user,
 )
 from api.context import Call, Context, EventStream
 from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.harness_view import harness_arn
-from api.invocation_id import INVOCATION_HEADER, read_invocation_id
+from api.invocation_id import read_invocation_id
 from api.messages import read_messages
-from api.stream import Follower
+from api.stream import Follower, stream_headers
 from api.usage_frames import wants_usage
-from contracts.errors import ServiceError, invalid
+from contracts.errors import ConfigGone, ServiceError, invalid
 from contracts.harness import RunConfig
 from contracts.ids import HarnessArn, session_key
 from contracts.own_arn import check_own
 from contracts.records import DEFAULT_ENDPOINT, InvocationRecord, InvocationState
+from contracts.sessions import SessionDefaults
+from contracts.tracing import TraceContext
 from contracts.turn import TurnRequest
+from store.references import find_served
 
 BUSY_HEADER = "x-everloop-if-busy"
-SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 DEFAULT_ACTOR = "default"
+#: A configuration goes with the last session that used it; twice in a row is chance enough.
+CONFIG_TRIES = 3
 
 #: A retry carries other ones, and they do not change what is asked.
 _TRACE_MEMBERS = ("traceParent", "traceState", "traceId", "baggage")
@@ -49,17 +53,12 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     enqueue = _enqueue(call.headers)
     with_usage = wants_usage(call.headers)
     call = replace(call, params=with_user(call.caller, call.params))
-    key = read_invocation_id(call.headers)
-    invocation = await _admit(context, call, key)
+    invocation = await _admit(context, call, read_invocation_id(call.headers))
     if invocation.state is InvocationState.NEW:
         await _bring(context, invocation, enqueue, _answered(call.params["messages"]))
     follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
-    headers = {
-        INVOCATION_HEADER: key,
-        SESSION_HEADER: call.params["runtimeSessionId"],
-        "Cache-Control": "no-cache",
-    }
+    headers = stream_headers(invocation, call.params["runtimeSessionId"])
     return EventStream(headers, follower.frames())
 
 
@@ -68,41 +67,67 @@ async def _admit(context: Context, call: Call, invocation_id: str) -> Invocation
     check_own(arn, context.settings)
     runtime_session_id = call.params["runtimeSessionId"]
     session = session_key(arn.account, arn.harness_id, runtime_session_id)
+    qualifier = call.params.get("qualifier", DEFAULT_ENDPOINT)
+    target = Target(arn, qualifier, runtime_session_id, invocation_id)
     # A repeated call keeps what its first sending found, though the harness may be gone since.
     known = await context.store.turns.invocation(session, invocation_id)
-    target = Target(
-        arn, call.params.get("qualifier", DEFAULT_ENDPOINT), runtime_session_id, invocation_id
+    authorizer = await authorizer_of(context.store, context.settings, target)
+    check_method(call.caller, target, authorizer)
+    for _ in range(CONFIG_TRIES - 1):
+        try:
+            return await _admit_with(context, call, target, session, known)
+        except ConfigGone:
+            continue
+    return await _admit_with(context, call, target, session, known)
+
+
+async def _admit_with(
+    context: Context, call: Call, target: Target, session: str, known: InvocationRecord | None
+) -> InvocationRecord:
+    config_digest = (
+        known.config_digest if known else await _configure(context, call, target, session)
     )
-    if known:
-        authorizer = await authorizer_of(context.store, context.settings, target)
-        check_method(call.caller, target, authorizer)
-        config_digest = known.config_digest
-    else:
-        config_digest = await _configure(context, call, target)
     return await context.store.turns.admit(
         session=session,
-        account=arn.account,
-        harness_id=arn.harness_id,
-        runtime_session_id=runtime_session_id,
-        invocation_id=invocation_id,
+        account=target.arn.account,
+        harness_id=target.arn.harness_id,
+        runtime_session_id=target.runtime_session_id,
+        invocation_id=target.invocation_id,
         request_digest=request_digest(call.params, without=_TRACE_MEMBERS),
         config_digest=config_digest,
         messages=read_messages(call.params["messages"]),
+        actor_id=_actor_id(call),
+        trace=TraceContext.read(call.params.get("traceParent"), call.params.get("traceState")),
     )
 
 
-async def _configure(context: Context, call: Call, target: Target) -> str:
+def _actor_id(call: Call) -> str:
+    return call.params.get("actorId") or call.params.get("runtimeUserId") or DEFAULT_ACTOR
+
+
+async def _configure(context: Context, call: Call, target: Target, session: str) -> str:
     """Fix what the invocation runs with; the digest of it."""
-    harness = await harness_of(context.store, target)
-    check_method(call.caller, target, authorizer_in(harness.config))
-    params = call.params
+    defaults = await context.store.forks.defaults(session) or SessionDefaults()
+    qualifier = call.params.get("qualifier") or defaults.qualifier or DEFAULT_ENDPOINT
+    arn = target.arn
+    harness = await find_served(context.store, arn.account, arn.harness_id, qualifier)
+    authorizer = authorizer_in(harness.config)
+    check_method(call.caller, target, authorizer)
+    if qualifier != target.qualifier and authorizer != await authorizer_of(
+        context.store, context.settings, target
+    ):
+        # A forked session runs another version than the one that judged the caller.
+        raise mismatch()
+    overrides = read_overrides(call.params)
+    if overrides.model is None and defaults.model is not None:
+        overrides = overrides.model_copy(update={"model": defaults.model})
     config = RunConfig.merge(
         harness_arn=harness_arn(harness, context.settings),
         harness_name=harness.name,
         harness_version=harness.version,
-        actor_id=params.get("actorId") or params.get("runtimeUserId") or DEFAULT_ACTOR,
+        actor_id=_actor_id(call),
         config=harness.config,
-        overrides=read_overrides(params),
+        overrides=overrides,
     )
     return await context.store.configs.put(config)
 

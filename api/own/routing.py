@@ -9,7 +9,18 @@ from starlette.responses import Response
 
 from api.context import Context
 from api.errors import unknown_operation
-from api.own import approvals, decisions, extensions, protected_resource, usage
+from api.own import (
+    approvals,
+    cancel,
+    decisions,
+    deletion,
+    events,
+    extensions,
+    fork,
+    protected_resource,
+    sessions,
+    usage,
+)
 from api.own.request import OwnHandler, OwnRequest
 from api.request import WireRequest
 from contracts.decisions import Principal
@@ -33,6 +44,9 @@ class OwnRoute:
     path: str
     handler: OwnHandler
 
+
+_SESSION = "harnesses/{harnessId}/sessions/{runtimeSessionId}"
+_INVOCATION = f"{_SESSION}/invocations/{{invocationId}}"
 
 _ROUTES = (
     OwnRoute("HarnessUsage", "GET", "harnesses/{harnessId}/usage", usage.harness_usage),
@@ -66,6 +80,20 @@ _ROUTES = (
         "harnesses/{harnessId}/oauth-protected-resource",
         protected_resource.protected_resource,
     ),
+    OwnRoute("ListAccountSessions", "GET", "sessions", sessions.list_sessions),
+    OwnRoute("ListSessions", "GET", "harnesses/{harnessId}/sessions", sessions.list_sessions),
+    OwnRoute("GetSession", "GET", _SESSION, sessions.get_session),
+    OwnRoute("ListInvocations", "GET", f"{_SESSION}/invocations", sessions.list_invocations),
+    OwnRoute("GetInvocation", "GET", _INVOCATION, sessions.get_invocation),
+    OwnRoute("ReadTranscript", "GET", f"{_SESSION}/transcript", sessions.read_transcript),
+    OwnRoute("ExportSession", "GET", f"{_SESSION}/export", sessions.export_session),
+    OwnRoute("DeleteSession", "DELETE", _SESSION, deletion.delete_session),
+    OwnRoute("DeleteActor", "DELETE", "actors/{actorId}", deletion.delete_actor),
+    OwnRoute("GetDeletion", "GET", "deletions/{deletionId}", deletion.get_deletion),
+    OwnRoute("ForkSession", "POST", f"{_SESSION}/fork", fork.fork_session),
+    OwnRoute("CancelInvocation", "POST", f"{_INVOCATION}/cancel", cancel.cancel_invocation),
+    OwnRoute("SessionEvents", "GET", f"{_SESSION}/events", events.session_events),
+    OwnRoute("InvocationStream", "GET", f"{_INVOCATION}/stream", events.invocation_stream),
     OwnRoute(
         "DryRunApprovals", "POST", "harnesses/{harnessId}/approvals/dry-run", approvals.dry_run
     ),

@@ -4,18 +4,23 @@
 `Client` anywhere else, and `everloop.nexus` from another namespace.
 """
 
-from everloop.client import Client, RunHandle, connect
-from everloop.errors import (
-    HarnessError,
-    HarnessFailed,
-    HarnessRefused,
-    HarnessTimedOut,
-    OutputMissing,
-)
-from everloop.options import RunOptions
-from everloop.results import HarnessResult
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from everloop.session_ids import session_id
 from everloop.types import StopReason, TokenUsage
+
+if TYPE_CHECKING:
+    from everloop.client import Client, RunHandle, connect
+    from everloop.errors import (
+        HarnessError,
+        HarnessFailed,
+        HarnessRefused,
+        HarnessTimedOut,
+        OutputMissing,
+    )
+    from everloop.options import RunOptions
+    from everloop.results import HarnessResult
 
 __all__ = [
     "Client",
@@ -32,3 +37,25 @@ __all__ = [
     "connect",
     "session_id",
 ]
+
+#: Loaded when they are asked for: the `everloop` command answers without Temporal's SDK, whose
+#: import takes longer than all the rest.
+_LATE = {
+    "Client": "everloop.client",
+    "RunHandle": "everloop.client",
+    "connect": "everloop.client",
+    "HarnessError": "everloop.errors",
+    "HarnessFailed": "everloop.errors",
+    "HarnessRefused": "everloop.errors",
+    "HarnessTimedOut": "everloop.errors",
+    "OutputMissing": "everloop.errors",
+    "RunOptions": "everloop.options",
+    "HarnessResult": "everloop.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name that is loaded late."""
+    if name not in _LATE:
+        raise AttributeError(f"module 'everloop' has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)

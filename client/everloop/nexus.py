@@ -24,9 +24,6 @@ from everloop.runs import HarnessOutcome, HarnessRun
 
 T = TypeVar("T")
 
-#: The endpoint that `everloop dev` makes.
-DEV_ENDPOINT = "everloop"
-
 
 @nexusrpc.service(name="everloop")
 class HarnessService:

@@ -13,8 +13,8 @@ from everloop.types import StopReason
 WORKFLOW = "RunHarness"
 #: The task queue that serves it.
 TASK_QUEUE = "everloop"
-#: The endpoint that a caller takes when it names none: the harness's newest version.
-DEFAULT_QUALIFIER = "DEFAULT"
+#: The Nexus endpoint that `everloop dev` makes.
+DEV_ENDPOINT = "everloop"
 
 #: UTF-8 bytes of a result's text. Temporal refuses payloads of 2 MB and warns at 256 KB; a result
 #: is kept in two histories.

@@ -92,6 +92,8 @@ class PlayedSessions(Sessions):
         self.running = True
         self.brought: list[tuple[TurnRequest, bool]] = []
         self.tasks: list[asyncio.Task[None]] = []
+        self.cancelled: list[str] = []
+        self.on_cancel: Callable[[Turn], Awaitable[None]] | None = None
 
     async def invoke(self, session: str, request: TurnRequest, *, waiting: bool) -> TurnAccepted:
         self.brought.append((request, waiting))
@@ -101,6 +103,12 @@ class PlayedSessions(Sessions):
             turn = Turn(self._store, session, request.invocation_id)
             self.tasks.append(asyncio.create_task(_run(self.play, turn)))
         return TurnAccepted(request.invocation_id)
+
+    async def cancel(self, session: str, invocation_id: str) -> bool:
+        self.cancelled.append(invocation_id)
+        if self.running and self.on_cancel is not None:
+            await self.on_cancel(Turn(self._store, session, invocation_id))
+        return self.running
 
     async def runs(self, session: str) -> bool:
         return self.running

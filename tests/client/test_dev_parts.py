@@ -122,6 +122,7 @@ def test_processes_get_their_settings_and_not_our_callers_credentials(data: Data
         "EVERLOOP_ACCOUNT": "111111111111",
         "EVERLOOP_KEYRING": "ring",
         "TEMPORAL_ADDRESS": "elsewhere:7233",
+        "OTEL_TRACES_EXPORTER": "otlp",
     }
     plan = services.plan(data, chosen, region="eu-west-1", temporal_binary="/t", env=env)
     names = [process.name for process in plan.processes]
@@ -136,6 +137,8 @@ def test_processes_get_their_settings_and_not_our_callers_credentials(data: Data
     assert worker["EVERLOOP_DEMO_MODEL_URL"] == "http://127.0.0.1:4/v1"
     assert worker["EVERLOOP_KEYS_FROM_ENV"] == "1"
     assert "TEMPORAL_ADDRESS" not in plan.processes[0].env
+    assert worker["OTEL_TRACES_EXPORTER"] == "otlp"
+    assert "OTEL_TRACES_EXPORTER" not in plan.processes[0].env
     opening = [process.name for process in plan.processes if "EVERLOOP_KEYRING" in process.env]
     assert opening == [services.WORKER, services.API]
 

@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 import everloop.activity
 import everloop.nexus
 from everloop import RunOptions
+from everloop.runs import DEV_ENDPOINT
 from everloop.workflow import run_harness, run_harnesses
 
 QUEUE = "business"
@@ -121,9 +122,7 @@ class ThroughNexus:
 
     @workflow.run
     async def run(self, harness: str, prompt: str) -> str:
-        result = await everloop.nexus.run_harness(
-            everloop.nexus.DEV_ENDPOINT, harness, prompt, output=OrderReport
-        )
+        result = await everloop.nexus.run_harness(DEV_ENDPOINT, harness, prompt, output=OrderReport)
         return result.output.summary
 
 

@@ -57,7 +57,11 @@ def engine(directory: Path) -> Generator[Engine]:
     ]
     tree = directory / "image.tar"
     _write_image(tree)
-    subprocess.run([*podman, "import", "-q", str(tree), f"docker.io/library/{IMAGE}"], check=True)
+    subprocess.run(
+        [*podman, "import", "-q", str(tree), f"docker.io/library/{IMAGE}"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     tree.unlink()
     socket = directory / "s"
     with open(directory / "log", "wb") as log:

@@ -11,12 +11,15 @@ from sqlalchemy.engine import Engine
 
 from contracts.approvals import Terms
 from contracts.decisions import Gate, NewVote, Principal, VerdictKind
+from contracts.ids import session_key
+from contracts.records import InvocationState
+from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
 from contracts.vault import ApiKeyProviderArn
 from store import Store
 from store.inbox import InboxFilter
 from store.paging import encode_token
 from tests.provisioned import settle
-from tests.store.play import ACCOUNT, CONFIG, Play, inline, sandbox, says
+from tests.store.play import ACCOUNT, CONFIG, HARNESS, Play, inline, sandbox, says
 from tests.store.test_closing import SCRIPT
 
 Executed = dict[str, Any]
@@ -108,6 +111,7 @@ async def use_everything(store: Store) -> None:
     await store.environments.on_host("host")
     await store.summaries.newest(play.session, before_seq=9)
     await store.summaries.uncounted(play.session)
+    await use_sessions(store, play.session)
     await store.usage.knows(play.session)
     await store.usage.of_session(play.session)
     token = encode_token(datetime.now(UTC), "z")
@@ -118,6 +122,30 @@ async def use_everything(store: Store) -> None:
     await store.usage.of_harness(ACCOUNT, "helper-abcdefghij")
     for after in (None, token):
         await store.usage.sessions(ACCOUNT, "helper-abcdefghij", limit=9, after=after)
+
+
+async def use_sessions(store: Store, session: str) -> None:
+    await store.sessions.get(session)
+    for wanted in (SessionFilter(), SessionFilter(harness_id=HARNESS, status=SessionStatus.IDLE)):
+        await store.sessions.list(ACCOUNT, wanted, limit=1, after=None)
+    after = encode_token(datetime.now(UTC), session)
+    await store.sessions.list(ACCOUNT, SessionFilter(), limit=1, after=after)
+    _, after = await store.sessions.invocations(session, limit=1, after=None)
+    await store.sessions.invocations(session, limit=1, after=after)
+    await store.sessions.count(session, InvocationState.NEW)
+    await store.sessions.transcript(session, after_seq=1, limit=1)
+    await store.sessions.calls(session, after=(0, 0), limit=1)
+    key = session_key(ACCOUNT, HARNESS, "fork")
+    await store.forks.fork(ForkOrder(session, key, ACCOUNT, HARNESS, "fork", 1, "d"))
+    await store.forks.defaults(key)
+    await store.deletions.expire(ACCOUNT, before=datetime.now(UTC))
+    order = await store.deletions.begin_session(ACCOUNT, key, requested_by="k")
+    while await store.deletions.delete_rows(order.id, limit=1):
+        pass
+    await store.deletions.complete(order.id)
+    await store.deletions.left_open()
+    await store.deletions.forget_receipts(before=datetime.now(UTC))
+    await store.environments.host_of(session)
 
 
 async def use_decisions(store: Store) -> None:

@@ -8,15 +8,21 @@ from typer.core import TyperGroup
 from everloop.cli import (
     apply,
     approvals,
+    attach,
+    cancel,
     create,
     decisions,
     dev,
     endpoint,
     env,
+    forget,
+    fork,
     harnesses,
     invoke,
     operator,
+    sessions,
     status,
+    transcript,
     usage,
     versions,
 )
@@ -46,7 +52,8 @@ app = typer.Typer(
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
+    *(invoke, attach, cancel, sessions, transcript, fork, forget),
     *(approvals, decisions),
-    *(invoke, usage, dev, status, env, operator, demo),
+    *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

@@ -1,6 +1,7 @@
 """`everloop invoke`."""
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,7 @@ from everloop.cli.options import (
 
 if TYPE_CHECKING:
     from everloop.cli.aws import Json
+    from everloop.cli.connection import Connection
     from everloop.cli.converse import Conversation
 
 TextArgument = Annotated[
@@ -118,6 +120,13 @@ def invoke(
     max_tokens: MaxTokensOption = None,
     timeout_seconds: TimeoutOption = None,
     bearer_token: BearerOption = None,
+    cancel_on_interrupt: Annotated[
+        bool,
+        typer.Option(
+            "--cancel-on-interrupt",
+            help="Ctrl-C also cancels the turn; without this it goes on by itself.",
+        ),
+    ] = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -166,7 +175,8 @@ def invoke(
         raw=(lambda event: print(to_json(event), flush=True)) if as_json else None,
     )
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    _run(talk, message, key, asks=asks)
+    turns = _Turns(talk, harness, asks=asks, cancels=cancel_on_interrupt, connection=connection)
+    turns.run(message, key)
     if not as_json:
         view.finish(talk.reader.stop_reason, talk.usage, talk.model_calls)
     if talk.reader.waits_for_answers:
@@ -192,23 +202,56 @@ def _first_message(text: str | None, given: list[str] | None, *, has_session: bo
     return {"role": "user", "content": [{"text": said}]}
 
 
-def _run(talk: "Conversation", message: "Json", key: str, *, asks: bool) -> None:
-    """Run the turn; at a terminal, ask and go on until nothing waits for an answer."""
-    from everloop.cli import answers, names
-    from everloop.cli.errors import StreamBroken
-    from everloop.cli.output import stderr, stdout
+@dataclass(frozen=True)
+class _Turns:
+    """Turns of one session; at a terminal, one after the other while calls wait for answers."""
 
-    try:
-        reader = talk.invoke([message], key)
-        while asks and reader.waits_for_answers:
-            given = answers.ask(stdout(), reader.pending.values())
-            key = names.new_invocation_id()
-            reader = talk.invoke([answers.message(given)], key)
-    except (StreamBroken, KeyboardInterrupt):
-        session = talk.request["runtimeSessionId"]
+    talk: "Conversation"
+    harness: str
+    asks: bool
+    cancels: bool
+    connection: "Connection"
+
+    def run(self, message: "Json", key: str) -> None:
+        """Run the turn; at a terminal, ask and go on until nothing waits for an answer."""
+        from everloop.cli import answers, names
+        from everloop.cli.errors import StreamBroken
+        from everloop.cli.output import stdout
+
+        try:
+            reader = self.talk.invoke([message], key)
+            while self.asks and reader.waits_for_answers:
+                given = answers.ask(stdout(), reader.pending.values())
+                key = names.new_invocation_id()
+                reader = self.talk.invoke([answers.message(given)], key)
+        except KeyboardInterrupt:
+            if self.cancels:
+                self._cancel(key)
+            else:
+                self._say_how_to_go_on(key)
+            raise
+        except StreamBroken:
+            self._say_how_to_go_on(key)
+            raise
+
+    def _cancel(self, key: str) -> None:
+        from everloop.cli import names
+        from everloop.cli.aws import Aws
+        from everloop.cli.output import stderr
+        from everloop.sessions import Sessions
+
+        harness_id = names.find_harness(Aws(self.connection), self.harness).harness_id
+        session = self.talk.request["runtimeSessionId"]
+        ended = Sessions.over(self.connection).cancel(harness_id, session, key)
+        stderr().print(f"\ncancelled: {ended['state']}", style="yellow", markup=False)
+
+    def _say_how_to_go_on(self, key: str) -> None:
+        from everloop.cli.output import stderr
+
+        where = f"--session-id {self.talk.request['runtimeSessionId']} --invocation-id {key}"
         stderr().print(
-            "\nThe turn goes on without you. Attach again with the same text or answers and: "
-            f"--session-id {session} --invocation-id {key}",
+            "\nThe turn goes on without you.\n"
+            f"  see the rest:  the same command again with {where}\n"
+            f"  end it now:    everloop cancel {self.harness} {where}",
             markup=False,
         )
-        raise

@@ -2,11 +2,13 @@
 
 import importlib
 import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from everloop.cli.connection import Connection
-from everloop.cli.errors import ApiError, CommandError
+from everloop.cli.errors import ApiError, CommandError, StreamBroken
 from everloop.dev.credentials import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 Json = dict[str, Any]
@@ -15,6 +17,8 @@ PREFIX = "/everloop/v1"
 SIGNING_NAME = "bedrock-agentcore"
 #: Answers are sums that the server has in milliseconds; this only bounds a server that hangs.
 ANSWER_S = 30
+#: The server tells that it lives every 15 s.
+SILENCE_S = 45
 CONNECT_S = 10
 ERROR_HEADER = "x-amzn-errortype"
 
@@ -62,26 +66,76 @@ def send(
     return told
 
 
+@contextmanager
+def stream(
+    connection: Connection,
+    *segments: str,
+    query: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Generator[Iterator[bytes]]:
+    """GET a resource that is told as it comes.
+
+    Yields:
+        The answer's pieces as they arrive; none when the server has nothing (204). Iterating raises
+        StreamBroken when the connection goes.
+
+    Raises:
+        ApiError: the API refused.
+        CommandError: it cannot be reached, or no credentials are there to sign with.
+    """
+    path = "/".join(quote(segment, safe="") for segment in segments)
+    url = f"{connection.data_url.rstrip('/')}{PREFIX}/{path}"
+    if query:
+        url = f"{url}?{urlencode(query)}"
+    answer = _send(connection, "GET", url, None, headers or {}, streamed=True)
+    try:
+        if answer.status_code >= 400:
+            told: Json = json.loads(answer.content or b"{}")
+            name = answer.headers.get(ERROR_HEADER) or f"HTTP {answer.status_code}"
+            raise ApiError(name, told.get("message") or "(no message)")
+        yield _pieces(answer.raw, connection.data_url)
+    finally:
+        answer.raw.close()
+
+
+def _pieces(raw: Any, url: str) -> Iterator[bytes]:
+    urllib3: Any = importlib.import_module("urllib3.exceptions")
+    try:
+        yield from raw.stream()
+    except (urllib3.HTTPError, OSError) as error:
+        told = " ".join(str(error).split())
+        raise StreamBroken(f"the stream from {url} broke off: {told}") from error
+
+
 def _send(
-    connection: Connection, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    connection: Connection,
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    *,
+    streamed: bool = False,
 ) -> Any:
     auth: Any = importlib.import_module("botocore.auth")
     request_module: Any = importlib.import_module("botocore.awsrequest")
     exceptions: Any = importlib.import_module("botocore.exceptions")
     http: Any = importlib.import_module("botocore.httpsession")
-    headers = {"accept": "application/json", **headers}
+    headers = {"accept": "*/*" if streamed else "application/json", **headers}
     if body is not None:
         headers["content-type"] = "application/json"
-    request = request_module.AWSRequest(method, url, headers=headers, data=body)
+    request = request_module.AWSRequest(
+        method, url, headers=headers, data=body, stream_output=streamed
+    )
     auth.SigV4Auth(_credentials(connection), SIGNING_NAME, connection.region).add_auth(request)
-    client = http.URLLib3Session(timeout=(CONNECT_S, ANSWER_S))
+    client = http.URLLib3Session(timeout=(CONNECT_S, SILENCE_S if streamed else ANSWER_S))
     try:
         return client.send(request.prepare())
     except exceptions.HTTPClientError as error:
         told = " ".join(str(error).split())
         raise CommandError(f"cannot reach the API at {connection.data_url}: {told}") from error
     finally:
-        client.close()
+        if not streamed:
+            client.close()
 
 
 def _credentials(connection: Connection) -> Any:

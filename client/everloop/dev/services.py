@@ -8,8 +8,7 @@ from everloop.dev import ports, probes, temporal
 from everloop.dev.credentials import ACCESS_KEY_ID, CREDENTIAL_VARIABLES
 from everloop.dev.layout import DataDir
 from everloop.dev.spec import ProcessSpec, TaskSpec
-from everloop.nexus import DEV_ENDPOINT
-from everloop.runs import TASK_QUEUE
+from everloop.runs import DEV_ENDPOINT, TASK_QUEUE
 
 MIGRATE = "migrate"
 NEXUS_ENDPOINT = "nexus-endpoint"
@@ -21,6 +20,9 @@ API = "api"
 
 #: Holds the vault's key ring, when it is not in a file.
 KEYRING_VARIABLE = "EVERLOOP_KEYRING"
+
+#: Variables that would change how Temporal runs; its server would trace itself by OTEL_*.
+_NOT_TEMPORALS = ("TEMPORAL_", "OTEL_")
 
 #: Seconds for a step in flight to end; who stops `everloop dev` waits for it, and what is cut short
 #: is retried.
@@ -85,7 +87,7 @@ def plan(
     plain = {
         name: value
         for name, value in env.items()
-        if not name.startswith("TEMPORAL_") and name != KEYRING_VARIABLE
+        if not name.startswith(_NOT_TEMPORALS) and name != KEYRING_VARIABLE
     }
 
     def module(*words: str) -> tuple[str, ...]:

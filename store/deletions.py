@@ -1,0 +1,308 @@
+"""Deletions: what is to go, how far it is gone, and the receipt that stays.
+
+A deletion is open until its receipt is complete, and everything in between may be repeated. Rows go
+in bounded batches, each counted in the transaction that deletes it, so that a process that dies
+loses no count.
+"""
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from contracts.deletion import DeletionKind, DeletionReason, DeletionRecord
+from contracts.errors import AwsError, ServiceError
+from contracts.records import InvocationState
+from store.deletion_rows import delete_batch
+from store.deletion_tables import deletion
+from store.engine import Database
+from store.inserts import insert_or_ignore
+from store.tables import invocation, session
+
+#: Rows of one batch: some milliseconds under the lock of the session, or of SQLite's one writer.
+BATCH_ROWS = 500
+#: Deletions that one question gives.
+PAGE = 20
+
+_BY_ID = sa.select(deletion).where(deletion.c.id == sa.bindparam("id_"))
+_OPEN = sa.select(deletion).where(
+    deletion.c.subject == sa.bindparam("subject_"),
+    deletion.c.kind == sa.bindparam("kind_"),
+    deletion.c.account == sa.bindparam("account_"),
+)
+_LEFT_OPEN = (
+    sa.select(deletion.c.id, deletion.c.kind)
+    .where(deletion.c.completed_at.is_(None))
+    .order_by(deletion.c.requested_at)
+    .limit(PAGE)
+)
+_MARK = sa.update(session).where(session.c.key == sa.bindparam("key_")).values(deleting=True)
+_COMPLETE = (
+    sa.update(deletion)
+    .where(deletion.c.id == sa.bindparam("id_"), deletion.c.completed_at.is_(None))
+    .values(completed_at=sa.bindparam("at_", type_=deletion.c.completed_at.type), subject=None)
+)
+_BUSY = (
+    sa.select(invocation.c.invocation_id)
+    .where(
+        invocation.c.session == session.c.key,
+        invocation.c.state.in_([InvocationState.NEW.value, InvocationState.OPEN.value]),
+    )
+    .exists()
+)
+_EXPIRED = (
+    sa.select(session.c.key)
+    .where(
+        session.c.account == sa.bindparam("account_"),
+        session.c.active_at < sa.bindparam("before_", type_=session.c.active_at.type),
+        session.c.running.is_(None),
+        ~_BUSY,
+        ~session.c.deleting,
+    )
+    .order_by(session.c.active_at)
+    .limit(PAGE)
+)
+
+
+class Deletions:
+    """Deletions of sessions and actors."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a database."""
+        self._database = database
+
+    async def begin_session(
+        self,
+        account: str,
+        key: str,
+        *,
+        requested_by: str,
+        reason: DeletionReason = DeletionReason.REQUEST,
+    ) -> DeletionRecord:
+        """Let no more invocations into a session, and open its deletion unless it is open.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+
+        def work(connection: Connection) -> DeletionRecord:
+            if connection.execute(_MARK, {"key_": key}).rowcount == 0:
+                # Its rows are gone, but not all of it is.
+                found = _find_open(connection, account, DeletionKind.SESSION, key)
+                if found is None:
+                    raise ServiceError(AwsError.NOT_FOUND, f"Session {key} does not exist.")
+                return _record(found)
+            return _begin(connection, account, DeletionKind.SESSION, key, requested_by, reason)
+
+        return await self._database.write(work)
+
+    async def begin_actor(
+        self, account: str, actor_id: str, *, requested_by: str
+    ) -> DeletionRecord:
+        """Open the deletion of all sessions in which an actor had a part, unless it is open."""
+
+        def work(connection: Connection) -> DeletionRecord:
+            kind, reason = DeletionKind.ACTOR, DeletionReason.REQUEST
+            return _begin(connection, account, kind, actor_id, requested_by, reason)
+
+        return await self._database.write(work)
+
+    async def claim_sessions(self, deletion_id: str) -> tuple[str, ...]:
+        """Open the deletions of an actor's sessions, and of sessions that were forked from them.
+
+        Returns:
+            Ids of deletions to carry out, `PAGE` at most; none when the actor has no session left.
+        """
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
+            if order.subject is None:
+                return ()
+            found: list[str] = []
+            for key in connection.execute(_of_actor(order.account, order.subject)).scalars().all():
+                connection.execute(_MARK, {"key_": key})
+                made = _begin(
+                    connection,
+                    order.account,
+                    DeletionKind.SESSION,
+                    key,
+                    order.requested_by,
+                    DeletionReason(order.reason),
+                )
+                found.append(made.id)
+            return tuple(found)
+
+        return await self._database.write(work)
+
+    async def expire(self, account: str, *, before: datetime) -> None:
+        """Open the deletions of the sessions, `PAGE` at most, that were last active before."""
+
+        def work(connection: Connection) -> None:
+            expired = connection.execute(_EXPIRED, {"account_": account, "before_": before})
+            for key in expired.scalars().all():
+                connection.execute(_MARK, {"key_": key})
+                kind, reason = DeletionKind.SESSION, DeletionReason.RETENTION
+                _begin(connection, account, kind, key, "everloop", reason)
+
+        await self._database.write(work)
+
+    async def forget_receipts(self, *, before: datetime) -> None:
+        """Delete receipts that were complete before."""
+        old = sa.delete(deletion).where(deletion.c.completed_at < before)
+        await self._database.write(lambda connection: connection.execute(old))
+
+    async def left_open(self) -> tuple[tuple[str, DeletionKind], ...]:
+        """Deletions that are not complete, the oldest first, `PAGE` at most."""
+        rows = await self._database.read(lambda connection: connection.execute(_LEFT_OPEN).all())
+        return tuple((row.id, DeletionKind(row.kind)) for row in rows)
+
+    async def subject(self, deletion_id: str) -> str | None:
+        """The session's key or the actor's id; None once it is complete."""
+        row = await self._database.read(
+            lambda connection: connection.execute(_BY_ID, {"id_": deletion_id}).first()
+        )
+        return None if row is None else row.subject
+
+    async def get(self, account: str, deletion_id: str) -> DeletionRecord:
+        """A deletion as it stands.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        row = await self._database.read(
+            lambda connection: connection.execute(_BY_ID, {"id_": deletion_id}).first()
+        )
+        if row is None or row.account != account:
+            raise ServiceError(AwsError.NOT_FOUND, f"There is no deletion {deletion_id}.")
+        return _record(row)
+
+    async def delete_rows(self, deletion_id: str, *, limit: int = BATCH_ROWS) -> int:
+        """Delete a batch of rows of a session, and count them in its receipt.
+
+        Returns:
+            How many they were; 0 when nothing is left.
+        """
+
+        def work(connection: Connection) -> int:
+            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
+            if order.subject is None:
+                return 0
+            deleted = delete_batch(connection, order.subject, limit)
+            _count(connection, order, deleted)
+            return sum(deleted.values())
+
+        return await self._database.write(work)
+
+    async def count(self, deletion_id: str, what: str, number: int) -> None:
+        """Count what was deleted elsewhere."""
+
+        def work(connection: Connection) -> None:
+            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
+            _count(connection, order, {what: number})
+
+        await self._database.write(work)
+
+    async def overwrite(self) -> bool:
+        """Have the embedded database forget deleted bytes that its write-ahead log still holds.
+
+        Returns:
+            Whether it did; a reader in that moment keeps it from doing so.
+        """
+
+        def work(connection: Connection) -> bool:
+            if connection.dialect.name != "sqlite":
+                return True
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return not busy
+
+        return await self._database.update(work)
+
+    async def complete(self, deletion_id: str) -> None:
+        """Make the receipt complete; from now on it does not name what was deleted."""
+        parameters = {"id_": deletion_id, "at_": datetime.now(UTC)}
+        await self._database.write(lambda connection: connection.execute(_COMPLETE, parameters))
+
+
+def subject_digest(subject: str) -> str:
+    """What a receipt names the session's key or the actor's id by."""
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def _of_actor(account: str, actor_id: str) -> sa.Select[Any]:
+    """Sessions in which the actor had a part, and all that was forked from them."""
+    had_a_part = (
+        sa.select(session.c.key)
+        .join(invocation, invocation.c.session == session.c.key)
+        .where(session.c.account == account, invocation.c.actor_id == actor_id)
+        .union(
+            sa.select(session.c.key).where(
+                session.c.account == account, session.c.actor_id == actor_id
+            )
+        )
+        .cte("had_a_part")
+    )
+    theirs = sa.select(had_a_part.c.key).cte("theirs", recursive=True)
+    forked = sa.select(session.c.key).join(theirs, session.c.forked_from == theirs.c.key)
+    # Forks first: once a session is gone, its forks cannot be told to be of it.
+    all_of_them = theirs.union(forked)
+    left = sa.select(session.c.key).join(all_of_them, all_of_them.c.key == session.c.key)
+    parent = session.alias()
+    has_forks = sa.select(parent.c.key).where(parent.c.forked_from == session.c.key).exists()
+    return left.where(~has_forks).order_by(session.c.key).limit(PAGE)
+
+
+def _find_open(
+    connection: Connection, account: str, kind: DeletionKind, subject: str
+) -> Row[Any] | None:
+    parameters = {"subject_": subject, "kind_": kind.value, "account_": account}
+    return connection.execute(_OPEN, parameters).first()
+
+
+def _begin(
+    connection: Connection,
+    account: str,
+    kind: DeletionKind,
+    subject: str,
+    requested_by: str,
+    reason: DeletionReason,
+) -> DeletionRecord:
+    row: dict[str, Any] = {
+        "id": f"deletion-{uuid.uuid4()}",
+        "account": account,
+        "kind": kind.value,
+        "subject": subject,
+        "digest": subject_digest(subject),
+        "reason": reason.value,
+        "requested_by": requested_by,
+        "requested_at": datetime.now(UTC),
+        "counts": {},
+    }
+    insert_or_ignore(connection, deletion, row)
+    found = _find_open(connection, account, kind, subject)
+    assert found is not None
+    return _record(found)
+
+
+def _count(connection: Connection, order: Row[Any], more: dict[str, int]) -> None:
+    counts = dict(order.counts)
+    for name, number in more.items():
+        if number:
+            counts[name] = counts.get(name, 0) + number
+    connection.execute(sa.update(deletion).where(deletion.c.id == order.id).values(counts=counts))
+
+
+def _record(row: Row[Any]) -> DeletionRecord:
+    return DeletionRecord(
+        id=row.id,
+        account=row.account,
+        kind=DeletionKind(row.kind),
+        digest=row.digest,
+        reason=DeletionReason(row.reason),
+        requested_by=row.requested_by,
+        requested_at=row.requested_at,
+        completed_at=row.completed_at,
+        counts=row.counts,
+    )

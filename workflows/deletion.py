@@ -1,0 +1,156 @@
+"""Deleting a session, or all that is of an actor, so that nothing of it is left.
+
+In order, for a session:
+1. What runs in it is cancelled and its run ended; the store lets no more invocations in.
+2. Its host drops its environment with all files.
+3. Its rows go, in every table.
+4. Its executions in Temporal go.
+5. The receipt is completed; from then on it does not name what was deleted.
+
+A host that does not answer is asked again until it does; the rest is gone by then. An actor's
+sessions are deleted one by one, as sessions are, until none is left.
+
+It never gives up, never sees what it deletes, and every part of it may run again.
+"""
+
+import asyncio
+from datetime import timedelta
+from types import NoneType
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.deletion import (
+        WORKFLOW_DELETE_ACTOR,
+        WORKFLOW_DELETE_SESSION,
+        DeletionActivity,
+        DeletionOrder,
+        OpenDeletions,
+        RunsEnded,
+    )
+    from contracts.turn import TASK_QUEUE, Activity, DropEnvironment
+    from workflows.calls import HEARTBEAT, HOST_WAIT
+
+#: Deleting is repeated until it is done: what is half deleted is not deleted.
+RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=1)
+)
+#: A transcript of a hundred thousand messages takes minutes.
+STEP_TIMEOUT = timedelta(hours=1)
+#: Stopping an environment and deleting its volume of some gigabytes.
+DROP_TIMEOUT = timedelta(minutes=10)
+#: A host that does not answer is asked again after this long, then after twice as long, and so on.
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=10)
+#: Until the deletion of one session that somebody else began is looked at again.
+LOOK_AGAIN = timedelta(seconds=1)
+
+
+_Result = TypeVar("_Result")
+
+
+@workflow.defn(name=WORKFLOW_DELETE_SESSION)
+class DeleteSession:
+    """The deletion of one session."""
+
+    @workflow.run
+    async def run(self, order: DeletionOrder) -> None:
+        """Delete it.
+
+        Args:
+            order: names the deletion.
+        """
+        ended = RunsEnded(order.session, order.queue)
+        if order.queue is None:
+            ended = await _do(DeletionActivity.END_RUNS, order, RunsEnded)
+        dropped = await _drop(ended)
+        await _do(DeletionActivity.DELETE_ROWS, order)
+        wait = FIRST_WAIT
+        while not dropped:
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(
+                    DeletionOrder(order.deletion_id, ended.session, ended.queue)
+                )
+            await workflow.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            dropped = await _drop(ended)
+        # What was still being written when the rest went.
+        await _do(DeletionActivity.DELETE_ROWS, order)
+        await _do(DeletionActivity.DELETE_EXECUTIONS, order)
+        await _do(DeletionActivity.COMPLETE_DELETION, order)
+
+
+@workflow.defn(name=WORKFLOW_DELETE_ACTOR)
+class DeleteActor:
+    """The deletion of all that is of an actor."""
+
+    @workflow.run
+    async def run(self, order: DeletionOrder) -> None:
+        """Delete the actor's sessions until there is none.
+
+        Args:
+            order: names the deletion.
+        """
+        while True:
+            claimed = await _do(DeletionActivity.CLAIM_SESSIONS, order, OpenDeletions)
+            if not claimed.sessions:
+                break
+            await delete_all(claimed.sessions)
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(order)
+        await _do(DeletionActivity.COMPLETE_DELETION, order)
+
+
+async def delete_all(deletion_ids: tuple[str, ...], kind: str = WORKFLOW_DELETE_SESSION) -> None:
+    """Carry out deletions, all at the same time; those that run already are left to themselves."""
+    await asyncio.gather(*(_delete(deletion_id, kind) for deletion_id in deletion_ids))
+
+
+async def _delete(deletion_id: str, kind: str) -> None:
+    try:
+        await workflow.execute_child_workflow(
+            kind,
+            DeletionOrder(deletion_id),
+            id=deletion_id,
+            task_queue=TASK_QUEUE,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+        )
+    except WorkflowAlreadyStartedError:
+        await workflow.sleep(LOOK_AGAIN)
+
+
+async def _do(
+    name: DeletionActivity, order: DeletionOrder, result_type: type[_Result] = NoneType
+) -> _Result:
+    return await workflow.execute_activity(
+        name,
+        order,
+        result_type=result_type,
+        start_to_close_timeout=STEP_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RETRY,
+    )
+
+
+async def _drop(ended: RunsEnded) -> bool:
+    """Drop the environment; False when its host does not answer."""
+    if ended.session is None or ended.queue is None:
+        return True
+    try:
+        await workflow.execute_activity(
+            Activity.DROP_ENVIRONMENT,
+            DropEnvironment(ended.session),
+            task_queue=ended.queue,
+            schedule_to_start_timeout=HOST_WAIT,
+            start_to_close_timeout=DROP_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=RetryPolicy(maximum_attempts=3),
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        return False
+    return True
