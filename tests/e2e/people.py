@@ -50,14 +50,17 @@ def own(
 
 
 def gated(stack: Stack, *rules: Json, **members: Any) -> str:
-    """A harness with approval rules; its ARN."""
+    """A harness with approval rules, once they are in force; its ARN."""
     arn = stack.harness(**members)
-    own(
-        stack,
-        "PUT",
-        f"harnesses/{arn.split('/')[1]}/extensions",
-        {"approvals": {"rules": list(rules)}},
-    )
+    harness_id = arn.split("/")[1]
+    extensions: Json = {"approvals": {"rules": list(rules)}}
+    own(stack, "PUT", f"harnesses/{harness_id}/extensions", extensions)
+    control = stack.control
+
+    def ready() -> bool:
+        return control.get_harness(harnessId=harness_id)["harness"]["status"] == "READY"
+
+    wait_until(ready, what="the rules did not come into force")
     return arn
 
 
