@@ -46,7 +46,7 @@ EVERYTHING: dict[str, Any] = {
     "tags": {"team": "support"},
 }
 #: What no file can say of a harness.
-OF_EACH = ("harnessId", "harnessName", "arn", "harnessVersion", "createdAt", "updatedAt")
+OF_EACH = ("harnessId", "harnessName", "arn", "harnessVersion", "createdAt", "updatedAt", "status")
 
 
 def write(tmp_path: Path, name: str, **members: Any) -> None:
