@@ -28,6 +28,7 @@ from activities.model.warm import warm
 from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
+from activities.rollout import deployment, promote
 from activities.runs import HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
@@ -121,6 +122,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 deletions.expire,
             ],
             nexus_service_handlers=[HarnessHandler()],
+            deployment_config=deployment(settings.build_id),
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -128,6 +130,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
+            if settings.build_id is not None and settings.promote:
+                await promote(client, settings.build_id)
             sweeping = asyncio.create_task(keep_sweeping(store, client))
             await schedule_retention(client)
             _announce(settings, "worker")
@@ -248,8 +252,17 @@ async def _run(role: str, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if role == "promote":
+        await _promote(settings)
+        return
     serve = serve_environments if role == "sandbox-host" else serve_sessions
     await serve(settings, stop)
+
+
+async def _promote(settings: Settings) -> None:
+    if settings.build_id is None:
+        raise SystemExit("promote: EVERLOOP_BUILD_ID must name the build")
+    await promote(await _connect(settings), settings.build_id)
 
 
 def main() -> None:
@@ -257,7 +270,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="everloop-worker", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("role", nargs="?", choices=("sessions", "sandbox-host"), default="sessions")
+    parser.add_argument(
+        "role", nargs="?", choices=("sessions", "sandbox-host", "promote"), default="sessions"
+    )
     role = parser.parse_args().role
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(_run(role, Settings.from_env(os.environ)))

@@ -38,6 +38,8 @@ class Settings:
         demo_model_url: base URL of the scripted demo model; None when it does not run.
         grace_s: `SessionState.grace_s` of new runs.
         park_s: `SessionState.park_s` of new runs.
+        build_id: names the worker's build; runs are then pinned to the build that they began on.
+        promote: whether a worker with a build id makes its build the current one when it starts.
         shutdown_s: seconds that a process lets running work finish when told to stop.
         signatures: `verified`, `any`, or None for `any` on loopback and `verified` elsewhere.
         keys_from_env: whether OpenAI and Gemini models whose `apiKeyArn` names no provider of the
@@ -74,6 +76,8 @@ class Settings:
     grace_s: int = 30
     park_s: int = 30 * 24 * 3600
     shutdown_s: int = 30
+    build_id: str | None = None
+    promote: bool = False
     signatures: str | None = None
     keys_from_env: bool = False
     keyed_api_bases: tuple[str, ...] = ()
@@ -119,6 +123,8 @@ class Settings:
             demo_model_url=env.get("EVERLOOP_DEMO_MODEL_URL"),
             grace_s=_whole(env, "EVERLOOP_GRACE_S", cls.grace_s, 0, 86400),
             park_s=_whole(env, "EVERLOOP_PARK_S", cls.park_s, 0, 366 * 86400),
+            build_id=env.get("EVERLOOP_BUILD_ID") or None,
+            promote=_flag(env, "EVERLOOP_PROMOTE"),
             shutdown_s=_whole(env, "EVERLOOP_SHUTDOWN_S", cls.shutdown_s, 0, 3600),
             signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),

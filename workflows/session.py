@@ -212,5 +212,8 @@ class HarnessSession:
                 queue=tuple(self._queue),
                 progress=progress,
                 cancelled=progress is not None and progress.invocation_id in self._cancelled,
-            )
+            ),
+            # Between two model calls, and before a wait that may take days, is where newer code
+            # may take over.
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
