@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait for processes more than they compute.
+JOBS ?= 3
 READY := $(VENV)/.ready
 
 $(READY): constraints.txt pyproject.toml client/pyproject.toml deploy/bootstrap.sh
@@ -18,7 +20,7 @@ dev: $(READY) ## Run everything on this machine until Ctrl-C
 .PHONY: test
 test: $(READY) lint types layers ## Lint, types, layers and all tests
 	@sh deploy/test_engine.sh
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 .PHONY: lint
 lint: $(READY) ## Check style

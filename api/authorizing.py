@@ -11,10 +11,9 @@ from contracts.authorizer import JwtAuthorizer
 from contracts.errors import AwsError, ServiceError
 from contracts.harness import HarnessConfig
 from contracts.ids import HarnessArn, session_key
-from contracts.records import DEFAULT_ENDPOINT, HarnessRecord
+from contracts.records import DEFAULT_ENDPOINT
 from contracts.settings import Settings
 from store import Store
-from store.references import find_served
 
 _SESSION_HEADER = "x-amzn-bedrock-agentcore-runtime-session-id"
 _USER_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
@@ -66,15 +65,6 @@ async def authorizer_of(store: Store, settings: Settings, target: Target) -> Jwt
     return authorizer_in(config) if config else None
 
 
-async def harness_of(store: Store, target: Target) -> HarnessRecord:
-    """The version of the harness that a target's qualifier serves.
-
-    Raises:
-        ServiceError: ResourceNotFoundException.
-    """
-    return await find_served(store, target.arn.account, target.arn.harness_id, target.qualifier)
-
-
 def authorizer_in(config: HarnessConfig) -> JwtAuthorizer | None:
     """The authorizer of a harness's version."""
     found = config.authorizer_configuration
@@ -119,12 +109,16 @@ def mismatch() -> ServiceError:
 
 
 async def _config(store: Store, target: Target) -> HarnessConfig | None:
+    account, harness_id = target.arn.account, target.arn.harness_id
     try:
-        return (await harness_of(store, target)).config
+        return (await store.harnesses.serving(account, harness_id, target.qualifier)).config
     except ServiceError as error:
         if error.detail.error is AwsError.NOT_FOUND:
             return None
-        raise
+        if error.detail.error is not AwsError.THROTTLING:
+            raise
+    # It is being created. Nobody has to wait to be told that he is not let in.
+    return (await store.harnesses.get(account, harness_id)).config
 
 
 async def _repeated(store: Store, target: Target) -> HarnessConfig | None:

@@ -153,10 +153,8 @@ async def test_open_streams_are_cut_when_the_process_ends(tmp_path: Path):
         )
         stream.sendall(head.encode())
         assert stream.recv(17) == b"HTTP/1.1 200 OK\r\n"
-        started = time.monotonic()
         status, _, _ = await asyncio.to_thread(running.stop)
         assert status == 0
-        assert time.monotonic() - started < 8
         rest = b"".join(iter(lambda: stream.recv(4096), b""))
     assert not rest.endswith(b"0\r\n\r\n"), "a stream that is cut must not look complete"
 

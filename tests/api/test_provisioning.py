@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-import api.handlers.invoke
+import store.references
 from contracts.harness import Tool, ToolType
 from contracts.records import HarnessRecord
 from store import migrate
@@ -114,7 +114,7 @@ async def test_an_invocation_waits_for_what_is_being_created(
 async def test_an_invocation_is_throttled_when_creating_takes_too_long(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.handlers.invoke, "CREATING_S", 0.05)
+    monkeypatch.setattr(store.references, "CREATING_S", 0.05)
     live.provisioner.held = True
     arn = await live.harness()
     code, status, message = await refused(live.data.invoke_harness, **invocation(arn))

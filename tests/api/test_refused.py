@@ -11,7 +11,6 @@ from tests.api.test_rejections import HELLO, SESSION, invoke_path
 ACCOUNT_ARN = "arn:aws:{}:us-east-1:000000000000:{}"
 RUNTIME = "environment.agentCoreRuntimeEnvironment"
 LAMBDA = {"lambda": {"arn": ACCOUNT_ARN.format("lambda", "function:guard")}}
-JWT = {"discoveryUrl": "https://id.example/.well-known/openid-configuration"}
 MCP = {"remoteMcp": {"url": "https://mcp.example/mcp"}}
 GATEWAY = {
     "agentCoreGateway": {
@@ -49,11 +48,6 @@ REFUSED: list[Refusal] = [
     ("harness.skills", {"skills": [{"git": {"url": "https://git.example/skills"}}]}, "skills"),
     ("harness.skills", {"skills": [{"awsSkills": {}}]}, "skills"),
     ("harness.hooks", {"hooks": [{"beforeInvocation": {"name": "h", "target": LAMBDA}}]}, "hooks"),
-    (
-        "harness.authorizer",
-        {"authorizerConfiguration": {"customJWTAuthorizer": JWT}},
-        "authorizerConfiguration",
-    ),
     (
         "harness.image",
         {"environmentArtifact": {"containerConfiguration": {"containerUri": "public.ecr.aws/a/b"}}},
@@ -93,11 +87,6 @@ REFUSED: list[Refusal] = [
 REFUSED_UPDATES: list[Refusal] = [
     ("harness.update-skills", {"skills": [{"path": "skills/refunds"}]}, "skills"),
     REFUSED[4],
-    (
-        "harness.authorizer",
-        {"authorizerConfiguration": {"optionalValue": {"customJWTAuthorizer": JWT}}},
-        "authorizerConfiguration",
-    ),
     (
         "harness.memory",
         {"memory": {"optionalValue": {"managedMemoryConfiguration": {}}}},
