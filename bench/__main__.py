@@ -7,7 +7,17 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from bench import environments, fleet, gateway, iterations, latency, parked, recovery, requests
+from bench import (
+    decisions,
+    environments,
+    fleet,
+    gateway,
+    iterations,
+    latency,
+    parked,
+    recovery,
+    requests,
+)
 from bench.bed import Bed, Options
 from bench.report import Figure, show
 
@@ -19,6 +29,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bed], list[Figure] | Awaitable[list[Figure]
     "latency": latency.measure,
     "iterations": iterations.measure,
     "parked": parked.measure,
+    "decisions": decisions.measure,
     "fleet": fleet.measure,
     "recovery": recovery.measure,
 }

@@ -61,6 +61,10 @@ class BareWait:
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: False, timeout=timedelta(seconds=seconds))
 
+    @workflow.update
+    def vote(self) -> None:
+        """Do nothing, and have it answered."""
+
 
 async def serve(address: str) -> None:
     """Serve the loop's task queue until killed."""

@@ -39,12 +39,12 @@ async def measure(bed: Bed) -> list[Figure]:
     """
     client = await Client.connect(bed.stack.temporal)
     arn = bed.harness(tools=[APPROVAL])
-    await asyncio.to_thread(_park, bed, arn)
+    await asyncio.to_thread(park, bed, arn)
     ours = [bed.stack.data_dir / "everloop.db", bed.stack.data_dir / "temporal.db"]
     histories: list[History] = []
     before = [_used_bytes(path) for path in ours]
     for _ in range(SESSIONS):
-        session = await asyncio.to_thread(_park, bed, arn)
+        session = await asyncio.to_thread(park, bed, arn)
         histories.append(await _waiting_run(client, _workflow_id(arn, session), renewed=True))
     grown = [(_used_bytes(path) - was) / SESSIONS for path, was in zip(ours, before, strict=True)]
     bare, bare_grown = await _bare(bed, client, ours[1])
@@ -72,7 +72,8 @@ async def _bare(bed: Bed, client: Client, database: Path) -> tuple[list[History]
     return histories, grown
 
 
-def _park(bed: Bed, arn: str) -> str:
+def park(bed: Bed, arn: str) -> str:
+    """Have a new session wait for its caller; its id."""
     session = new_session()
     told = bed.stack.invoke(arn, session, say("ask 1"))
     if told.stop_reason != "tool_use":
