@@ -33,7 +33,7 @@ async def measure(bed: Bed) -> list[Figure]:
     """
     arn = bed.harness(tools=[APPROVAL])
     with ThreadPoolExecutor(DECIDERS) as pool:
-        list(pool.map(lambda _: park(bed, arn), range(DECISIONS)))
+        list(pool.map(park, [bed] * DECISIONS, [arn] * DECISIONS))
         inbox = Inbox.at(bed.stack.endpoint)
         waiting = list(inbox.list(harness_id=arn.rpartition("/")[2]))
         if len(waiting) != DECISIONS:
