@@ -45,6 +45,7 @@ from environments.egress import EgressProxy
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
+from environments.shared_volumes import host_volumes
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
 from workflows.provisioning import Provisioning
@@ -99,6 +100,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             activities=[
                 turns.open_turn,
                 turns.hand_over,
+                turns.find_host,
                 turns.give_up_call,
                 turns.close_turn,
                 decisions.count_vote,
@@ -172,6 +174,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         host_id=settings.host_id,
         provider=provider,
         settings=settings.sandbox,
+        shares=host_volumes(settings),
     )
     try:
         async with host:

@@ -56,12 +56,14 @@ class ProvisioningActivities:
         found = await self._store.provisioning.sessions_left(
             wanted.operation, after=wanted.after, limit=wanted.limit
         )
-        return SessionsLeft(
-            tuple(
-                SessionLeft(key, busy, None if host is None else sandbox_queue(host))
-                for key, busy, host in found
-            )
-        )
+        alive = await self._store.environments.alive()
+        left: list[SessionLeft] = []
+        for key, busy, host in found:
+            if host is not None and host not in alive:
+                # One that shares its volumes can delete them too.
+                host = await self._store.environments.host_of(key)
+            left.append(SessionLeft(key, busy, None if host is None else sandbox_queue(host)))
+        return SessionsLeft(tuple(left))
 
     @activity.defn(name=ProvisioningActivity.END_SESSION)
     async def end_session(self, ended: EndSession) -> None:

@@ -10,6 +10,7 @@ from activities.tools.catalog import shell_seconds
 from activities.tools.schemas import SHELL
 from activities.tracing import Traces
 from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
+from contracts.ids import sandbox_queue
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord, InvocationState
 from contracts.tools import ToolKind
@@ -27,9 +28,14 @@ from store import Store
 
 #: What the model reads as the result of a call that no sandbox host could run.
 UNREACHABLE = (
-    "Error: the call could not be completed: the machine that runs this session's environment did "
-    "not answer, or the call ended it repeatedly. It may have had a partial effect; it is not run "
-    "again by itself."
+    "Error: the call could not be completed: the machine that runs this session's environment"
+    "{named} did not answer, or the call ended it repeatedly. It may have had a partial effect; it "
+    "is not run again by itself."
+)
+#: Follows `UNREACHABLE` when the machine is known to be dead.
+_FILES_THERE = (
+    " The session's files are there, and no other machine has them: tools work again when that "
+    "machine does."
 )
 
 
@@ -85,11 +91,30 @@ class TurnActivities:
         """Mark calls as waiting for the caller and show them."""
         await self._store.turns.hand_over(session_key(), hand_over.invocation_id)
 
+    @activity.defn(name=Activity.FIND_HOST)
+    async def find_host(self) -> str | None:
+        """Find which sandbox host has the session now; another takes it over when it is dead.
+
+        Returns:
+            Its task queue; None when there is none.
+        """
+        try:
+            host = await self._store.environments.assign(session_key(), None)
+        except ServiceError as missing:
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
+            return None
+        return None if host is None else sandbox_queue(host)
+
     @activity.defn(name=Activity.GIVE_UP_CALL)
     async def give_up_call(self, call: GiveUpCall) -> None:
-        """Write down that a call could not be run."""
+        """Write down that a call could not be run, and by whom."""
+        host = await self._store.environments.host_of(session_key())
+        text = UNREACHABLE.format(named="" if host is None else f" (sandbox host {host!r})")
+        if host is not None and host not in await self._store.environments.alive():
+            text += _FILES_THERE
         await self._store.calls.finish(
-            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(UNREACHABLE,)
+            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(text,)
         )
 
     @activity.defn(name=Activity.CLOSE_TURN)

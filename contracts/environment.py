@@ -17,6 +17,8 @@ class EnvironmentState(StrEnum):
     STOPPED = "stopped"
     #: Stopped, and so long unused that its files were removed.
     EXPIRED = "expired"
+    #: Stopped, and its files are on another machine, which died: `reference["host"]` names it.
+    FILES_LOST = "files_lost"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,20 @@ class EnvironmentRecord:
     boot_id: str
     state: EnvironmentState
     reference: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class HostVolumes:
+    """What a sandbox host tells others of its sessions' files.
+
+    Attributes:
+        id: of the volumes that it shares with every host which tells the same; None when its
+            volumes are its own.
+        may_lose_files: whether it goes on with sessions of dead hosts whose files it does not have.
+    """
+
+    id: str | None = None
+    may_lose_files: bool = False
 
 
 class CommandEnd(StrEnum):

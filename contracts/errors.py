@@ -21,6 +21,8 @@ class ErrorType(StrEnum):
     MODEL_UNAVAILABLE = "ModelUnavailable"
     #: A writer found that a later attempt of its step had begun.
     STALE_ATTEMPT = "StaleAttempt"
+    #: A tool call came to a sandbox host whose session another one has taken over.
+    ELSEWHERE = "Elsewhere"
     #: The database, the sandbox or another part of ours failed; retried.
     MACHINERY = "Machinery"
 

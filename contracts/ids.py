@@ -80,6 +80,11 @@ def sandbox_queue(host_id: str) -> str:
     return f"sandbox-{host_id}"
 
 
+def volume_name(session: str) -> str:
+    """The name of the directory that holds a session's files; it tells nothing of the session."""
+    return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
 def command_key(command_id: str) -> str:
     """The id under which an environment runs a command beside turns: never that of a tool call."""
     return f"command-{hashlib.sha256(command_id.encode()).hexdigest()[:48]}"

@@ -24,7 +24,11 @@ class Settings:
 
     Attributes:
         database_url: SQLAlchemy URL, `sqlite+aiosqlite:///...` or `postgresql+asyncpg://...`.
-        data_dir: where session volumes and sockets of local environments live.
+        data_dir: where session volumes and sockets of local environments live; each host's own.
+        volumes_dir: where session volumes live instead, on a file system that sandbox hosts share;
+            one of them then goes on with the sessions of another that dies.
+        files_may_be_lost: whether this machine's sandbox host goes on with sessions of dead hosts
+            whose files it does not have.
         temporal_address: host:port of the Temporal frontend.
         temporal_namespace: its namespace.
         api_host: the address the API listens on.
@@ -93,6 +97,8 @@ class Settings:
     receipt_days: int | None = None
     keyring: str | None = field(default=None, repr=False)
     sandbox: SandboxSettings = SandboxSettings()
+    volumes_dir: Path | None = None
+    files_may_be_lost: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -143,6 +149,8 @@ class Settings:
             kubeconfig=env.get("EVERLOOP_KUBECONFIG") or env.get("KUBECONFIG") or None,
             keyring=_keyring(env),
             sandbox=SandboxSettings.from_env(env),
+            volumes_dir=_volumes_dir(env),
+            files_may_be_lost=_flag(env, "EVERLOOP_FILES_MAY_BE_LOST"),
             retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
             receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
         )
@@ -157,6 +165,28 @@ def _keyring(env: Mapping[str, str]) -> str | None:
                 "key, arn:aws:kms:<region>:<account>:key/<id>; an alias does not do"
             )
     return text
+
+
+def _volumes_dir(env: Mapping[str, str]) -> Path | None:
+    text = env.get("EVERLOOP_VOLUMES_DIR")
+    if not text:
+        return None
+    if not env.get("EVERLOOP_HOST_ID"):
+        raise ValueError(
+            "EVERLOOP_VOLUMES_DIR needs EVERLOOP_HOST_ID, which tells this machine's sandbox host "
+            "from the others that share the volumes"
+        )
+    if _flag(env, "EVERLOOP_VOLUME_IMAGES"):
+        raise ValueError(
+            "EVERLOOP_VOLUMES_DIR cannot be used with EVERLOOP_VOLUME_IMAGES=1: a disk image must "
+            "not be mounted by two machines"
+        )
+    if env.get("EVERLOOP_ENGINE") == "kubernetes":
+        raise ValueError(
+            "EVERLOOP_VOLUMES_DIR cannot be used with EVERLOOP_ENGINE=kubernetes, whose volumes "
+            "are claims of the cluster"
+        )
+    return Path(text).absolute()
 
 
 def _days(env: Mapping[str, str], name: str) -> int | None:

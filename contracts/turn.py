@@ -33,6 +33,7 @@ class Activity(StrEnum):
     GIVE_UP_CALL = "give_up_call"
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
+    FIND_HOST = "find_host"
     DROP_ENVIRONMENT = "drop_environment"
     COUNT_VOTE = "count_vote"
     EXPIRE_DECISIONS = "expire_decisions"

@@ -77,6 +77,7 @@ class Bubblewrap:
         settings: SandboxSettings | None = None,
         proxy: EgressProxy | None = None,
         operator: MapSource | None = None,
+        volumes_dir: Path | None = None,
     ) -> None:
         """Own nothing yet.
 
@@ -85,11 +86,13 @@ class Bubblewrap:
             settings: what sandboxes may use and reach.
             proxy: their way to the network; without it none has any.
             operator: what stands here for access points, images and subnets.
+            volumes_dir: holds sessions' files, maybe those of other hosts too; in `data_dir` when
+                omitted.
         """
         settings = settings or SandboxSettings()
         self._run = data_dir / "run" / "sandboxes" / machine_boot()[:8]
         images = settings.limits.disk_bytes if settings.volume_images else None
-        self._volumes = Volumes(data_dir / "volumes", image_bytes=images)
+        self._volumes = Volumes(volumes_dir or data_dir / "volumes", image_bytes=images)
         self._resolver = Resolver(settings, operator or MapSource(None))
         self._proxy = proxy
         self._owner = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:12]
@@ -209,6 +212,10 @@ class Bubblewrap:
     async def delete(self, session: str) -> None:
         """Remove a session's volume; its sandbox has been stopped. Idempotent."""
         await asyncio.to_thread(self._volumes.delete, session)
+
+    def delete_named(self, name: str) -> None:
+        """See `provider.NamesVolumes.delete_named`."""
+        self._volumes.delete_named(name)
 
     def volume(self, session: str) -> tuple[Path, int]:
         """See `provider.LocalVolumes.volume`."""

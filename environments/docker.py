@@ -65,16 +65,20 @@ class Docker:
 
     name = "docker"
 
-    def __init__(self, data_dir: Path, *, engine: str, image: str) -> None:
+    def __init__(
+        self, data_dir: Path, *, engine: str, image: str, volumes_dir: Path | None = None
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             data_dir: this owner's alone; it is made when it is first needed.
             engine: the Engine API's URL.
             image: runs environments that ask for none; it must have bash and Python 3.9 or newer.
+            volumes_dir: holds sessions' files, maybe those of other hosts too; in `data_dir` when
+                omitted.
         """
         self._run = data_dir / "run" / "containers"
-        self._volumes = Volumes(data_dir / "volumes")
+        self._volumes = Volumes(volumes_dir or data_dir / "volumes")
         self._engine = engine
         self._image = image
         self._owner = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:24]
@@ -142,6 +146,10 @@ class Docker:
     def volume(self, session: str) -> tuple[Path, int]:
         """See `provider.LocalVolumes.volume`."""
         return self._volumes.ensure(session)
+
+    def delete_named(self, name: str) -> None:
+        """See `provider.NamesVolumes.delete_named`."""
+        self._volumes.delete_named(name)
 
     def used_bytes(self, session: str) -> int | None:
         """What a session's files take on the disk. Blocks."""

@@ -17,7 +17,12 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
         proxy: the way to the network, for providers that have one.
     """
     if settings.engine == "docker":
-        return Docker(settings.data_dir, engine=settings.docker_host, image=settings.image)
+        return Docker(
+            settings.data_dir,
+            engine=settings.docker_host,
+            image=settings.image,
+            volumes_dir=settings.volumes_dir,
+        )
     if settings.engine == "kubernetes":
         options = ClusterOptions(
             namespace=settings.kubernetes_namespace,
@@ -33,4 +38,5 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
         settings=settings.sandbox,
         proxy=proxy,
         operator=MapSource(settings.sandbox.map_file),
+        volumes_dir=settings.volumes_dir,
     )

@@ -68,6 +68,8 @@ class Environment:
         self.spec = spec or EnvironmentSpec()
         #: What the model is told when the session's files take more than they may.
         self.full_note: str | None = None
+        #: The dead host that has the session's files, when this began without them.
+        self.files_lost_with: str | None = None
         self._commands: dict[str, bool] = {}
 
     async def exec(

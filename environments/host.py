@@ -6,32 +6,38 @@ their ids.
 """
 
 import asyncio
-import fcntl
-import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from contracts.environment import EnvironmentRecord, EnvironmentSpec, EnvironmentState
-from contracts.errors import EnvironmentUnavailable
+from contracts.environment import (
+    EnvironmentRecord,
+    EnvironmentSpec,
+    EnvironmentState,
+    HostVolumes,
+)
+from contracts.errors import EnvironmentUnavailable, StaleAttempt
 from contracts.sandbox_settings import SandboxSettings
 from environments.bubblewrap import Bubblewrap
+from environments.directory_lock import lock_directory
 from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
+from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
 from environments.provider import (
     EnvironmentProvider,
     Liveness,
     LocalVolumes,
     MeasuresVolumes,
+    NamesVolumes,
     Reference,
 )
+from environments.spec_digest import spec_digest
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -76,6 +82,7 @@ class SandboxHost:
         provider: EnvironmentProvider | None = None,
         look_s: float = LOOK_S,
         settings: SandboxSettings | None = None,
+        shares: HostVolumes | None = None,
     ) -> None:
         """Own nothing until it is entered.
 
@@ -87,8 +94,11 @@ class SandboxHost:
             look_s: seconds between looks for idle environments.
             settings: what every environment may use, whatever is asked for; when omitted, what is
                 asked for.
+            shares: what others may know of its volumes; that they are its own when omitted.
         """
         self._settings = settings
+        self._shares = shares or HostVolumes()
+        self._lease = Lease(LEASE_S)
         self._records = store.environments
         self._provider = provider or Bubblewrap(data_dir)
         self._host = host_id
@@ -110,8 +120,10 @@ class SandboxHost:
         Raises:
             EnvironmentUnavailable: another live process owns the data directory.
         """
-        await self._take_directory()
-        await self._records.beat(self._host, lease_s=LEASE_S)
+        self._lock_fd = await lock_directory(self._lock_path, PREDECESSOR_S)
+        await self._records.describe(self._host, self._shares)
+        # Sessions that were taken over before this have other records now, and none is after it.
+        await self._renew()
         await self._adopt()
         self._tasks = [
             asyncio.create_task(self._every(BEAT_S, self._beat)),
@@ -150,6 +162,8 @@ class SandboxHost:
         slot.users += 1
         environment: Environment | None = None
         try:
+            if self._lease.over:
+                await self._beat()
             async with slot.lock:
                 before = slot.record or await self._records.get(session)
                 record, restarted = await self._ensure(slot, session, spec)
@@ -157,6 +171,7 @@ class SandboxHost:
             environment = Environment(
                 self, self._provider, record, restarted=restarted, spec=spec, expired=expired
             )
+            environment.files_lost_with = _lost_with(before)
             if self._disk is not None:
                 if self._disk.full(session) or self._disk.due(session):
                     await self._disk.look(session, used=True)
@@ -241,8 +256,9 @@ class SandboxHost:
         self, slot: _Slot, session: str, spec: EnvironmentSpec
     ) -> tuple[EnvironmentRecord, bool]:
         record = slot.record or await self._records.get(session)
-        if record is not None and record.state is EnvironmentState.RUNNING:
+        if record is not None:
             await self._require_ours(record)
+        if record is not None and record.state is EnvironmentState.RUNNING:
             if await self._still_serves(slot, record, spec):
                 slot.record = record
                 return record, False
@@ -254,23 +270,24 @@ class SandboxHost:
         return slot.record, record is not None and record.boot_id != ""
 
     async def _require_ours(self, record: EnvironmentRecord) -> None:
-        if record.host != self._host and record.host in await self._records.alive():
-            raise EnvironmentUnavailable(
+        if record.host == self._host:
+            return
+        if record.host in await self._records.alive():
+            raise StaleAttempt(
                 f"the session's environment runs on the sandbox host {record.host!r}"
             )
+        raise EnvironmentUnavailable(FILES_ELSEWHERE.format(host=record.host))
 
     async def _still_serves(
         self, slot: _Slot, record: EnvironmentRecord, spec: EnvironmentSpec
     ) -> bool:
         """Whether a recorded environment runs and is what is asked for; else it is ended."""
-        if record.host != self._host:
-            return False
         liveness = await self._provider.status(record.reference)
         if liveness is Liveness.UNKNOWN:
             raise EnvironmentUnavailable("whether the session's environment runs is not known now")
         if liveness is Liveness.RUNNING and (slot.confirmed or await self._confirm(record)):
             slot.confirmed = True
-            if slot.users > 1 or record.reference.get("spec") == _digest(spec):
+            if slot.users > 1 or record.reference.get("spec") == spec_digest(spec):
                 return True
         await self._provider.stop(record.reference)
         return False
@@ -304,7 +321,7 @@ class SandboxHost:
         started = await self._provider.start(session, spec, generation=generation)
         reference: Reference = {
             **started.reference,
-            "spec": _digest(spec),
+            "spec": spec_digest(spec),
             "idle_timeout_s": spec.idle_timeout_s,
             "max_lifetime_s": spec.max_lifetime_s,
         }
@@ -346,24 +363,6 @@ class SandboxHost:
         stopped = replace(record, state=EnvironmentState.STOPPED)
         await self._records.put(stopped, expected_generation=record.generation)
 
-    async def _take_directory(self) -> None:
-        self._lock_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + PREDECESSOR_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(fd)
-                    raise EnvironmentUnavailable(
-                        f"another sandbox host owns {self._lock_path.parent.parent}"
-                    ) from None
-                await asyncio.sleep(0.1)
-            else:
-                self._lock_fd = fd
-                return
-
     async def _adopt(self) -> None:
         running: list[Reference] = []
         for record in await self._records.on_host(self._host):
@@ -377,9 +376,47 @@ class SandboxHost:
                 running.append(record.reference)
                 self._slots[record.session] = _Slot(record=record)
         await self._provider.stop_orphans(running)
+        if isinstance(self._provider, NamesVolumes):
+            for volume in await self._records.left_volumes(self._host):
+                await asyncio.to_thread(self._provider.delete_named, volume)
+                await self._records.forget_left(self._host, volume)
+
+    async def _renew(self) -> None:
+        asked_at = boot_clock()
+        await self._records.beat(self._host, lease_s=LEASE_S)
+        self._lease.renewed(asked_at)
 
     async def _beat(self) -> None:
-        await self._records.beat(self._host, lease_s=LEASE_S)
+        """Keep the lease. After one that ran out, first end what others have taken over."""
+        was_over = self._lease.over
+        try:
+            await self._renew()
+        except BaseException:
+            if self._shares.id is not None and self._lease.over:
+                await self._end_all("its lease ran out and another host may go on with it")
+            raise
+        if was_over:
+            await self._end_taken_over()
+
+    async def _end_taken_over(self) -> None:
+        ours = {each.session: each.generation for each in await self._records.on_host(self._host)}
+        for session, slot in list(self._slots.items()):
+            async with slot.lock:
+                known = slot.record
+                if known is not None and ours.get(session) != known.generation:
+                    await self._abandon(slot, known, "another host has taken it over")
+
+    async def _end_all(self, why: str) -> None:
+        for slot in list(self._slots.values()):
+            if slot.record is not None:
+                await self._abandon(slot, slot.record, why)
+
+    async def _abandon(self, slot: _Slot, record: EnvironmentRecord, why: str) -> None:
+        """End an environment and leave its record to whoever has it now."""
+        log.warning("ending the environment of %s: %s", record.session, why)
+        await self._provider.stop(record.reference)
+        slot.record = None
+        slot.confirmed = False
 
     async def _look(self) -> None:
         now = time.monotonic()
@@ -449,15 +486,7 @@ class SandboxHost:
                 log.exception("looking after environments failed, and is tried again")
 
 
-def _digest(spec: EnvironmentSpec) -> str:
-    """What of a specification needs a new environment when it changes."""
-    parts: list[object] = [
-        spec.mount,
-        asdict(spec.limits),
-        [asdict(share) for share in spec.shares],
-        spec.image,
-        spec.subnets,
-        spec.egress and spec.egress.model_dump(mode="json"),
-    ]
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _lost_with(record: EnvironmentRecord | None) -> str | None:
+    if record is None or record.state is not EnvironmentState.FILES_LOST:
+        return None
+    return str(record.reference["host"])

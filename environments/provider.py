@@ -108,6 +108,15 @@ class MeasuresVolumes(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesVolumes(Protocol):
+    """A provider that finds volumes by `contracts.ids.volume_name` alone."""
+
+    def delete_named(self, name: str) -> None:
+        """Remove a volume whose session is somewhere else. Idempotent. Blocks."""
+        ...
+
+
 def refuse_local(spec: EnvironmentSpec, name: str) -> None:
     """For providers that have neither shared directories nor a way to the network.
 

@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 from contracts.errors import EnvironmentUnavailable
+from contracts.ids import volume_name
 
 #: User ids that systemd leaves unused, 2**28 of them.
 FIRST_USER = 1879048192
@@ -73,7 +74,11 @@ class Volumes:
 
     def delete(self, session: str) -> None:
         """Remove a session's volume with all that is in it. Idempotent."""
-        path = self._path(session)
+        self.delete_named(volume_name(session))
+
+    def delete_named(self, name: str) -> None:
+        """Remove the volume in the directory of this name. Idempotent."""
+        path = self._directory / name
         if not path.exists():
             return
         self.release(path)
@@ -114,7 +119,7 @@ class Volumes:
         return total
 
     def _path(self, session: str) -> Path:
-        return self._directory / hashlib.sha256(session.encode()).hexdigest()[:32]
+        return self._directory / volume_name(session)
 
     def _free_user(self, session: str) -> int:
         taken = {entry.stat(follow_symlinks=False).st_uid for entry in os.scandir(self._directory)}

@@ -5,14 +5,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from contracts.environment import EnvironmentRecord, EnvironmentState
+from contracts.environment import EnvironmentRecord, EnvironmentState, HostVolumes
 from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError, StaleAttempt
 from store.clock import EpochMillis
 from store.engine import Database
 from store.harness_rows import may_have_environment
 from store.inserts import insert_or_ignore
 from store.tables import environment, sandbox_host, session
-from store.tables import session as sessions
+from store.take_over import forget_left, left_volumes, take_over
 
 _ALIVE = sandbox_host.c.lease_until_ms > EpochMillis()
 _GET = sa.select(environment).where(environment.c.session == sa.bindparam("session_"))
@@ -28,7 +28,17 @@ _BEAT = (
 )
 _HOSTS = sa.select(sandbox_host.c.host).where(_ALIVE).order_by(sandbox_host.c.host)
 _HOST_OF_SESSION = (
-    sa.select(session.c.host).where(session.c.key == sa.bindparam("key_")).with_for_update()
+    sa.select(
+        session.c.host,
+        sa.exists().where(sandbox_host.c.host == session.c.host, _ALIVE).label("alive"),
+    )
+    .where(session.c.key == sa.bindparam("key_"))
+    .with_for_update()
+)
+_DESCRIBE = (
+    sa.update(sandbox_host)
+    .where(sandbox_host.c.host == sa.bindparam("host_"))
+    .values(volumes=sa.bindparam("id_"), may_lose_files=sa.bindparam("may_"))
 )
 _LEAST_USED = (
     sa.select(sandbox_host.c.host)
@@ -66,16 +76,21 @@ class Environments:
         return await self._database.read(work)
 
     async def host_of(self, session: str) -> str | None:
-        """The host that has a session's environment or files; None when there never was one."""
+        """The host that has a session's environment or files; None when there never was one.
+
+        A dead host is named unless another has the same files.
+        """
 
         def work(connection: Connection) -> str | None:
+            found = connection.execute(_HOST_OF_SESSION, {"key_": session}).first()
+            if found is not None and found.host is not None:
+                if found.alive:
+                    return found.host
+                return take_over(connection, session, found.host, keep_files=True)
             row = connection.execute(_GET, {"session_": session}).first()
-            if row is not None:
-                return row.host
-            assigned = sa.select(sessions.c.host).where(sessions.c.key == session)
-            return connection.execute(assigned).scalar()
+            return None if row is None else row.host
 
-        return await self._database.read(work)
+        return await self._database.write(work)
 
     async def put(self, record: EnvironmentRecord, *, expected_generation: int | None) -> None:
         """Replace a session's record, if it is still the one that the writer knows.
@@ -147,6 +162,14 @@ class Environments:
             lambda connection: tuple(connection.execute(statement).scalars())
         )
 
+    async def left_volumes(self, host: str) -> tuple[str, ...]:
+        """The volumes on a host's disk that sessions went on elsewhere without, by name."""
+        return await self._database.read(lambda connection: left_volumes(connection, host))
+
+    async def forget_left(self, host: str, volume: str) -> None:
+        """A host has removed a volume that was left there."""
+        await self._database.update(lambda connection: forget_left(connection, host, volume))
+
     async def delete(self, key: str) -> None:
         """Forget a session's environment and which host had it; it need not have one."""
 
@@ -179,6 +202,21 @@ class Environments:
 
         await self._database.write(work)
 
+    async def describe(self, host: str, volumes: HostVolumes) -> None:
+        """Say what a host shares with others, before it lives.
+
+        Args:
+            host: its name.
+            volumes: what it shares.
+        """
+
+        def work(connection: Connection) -> None:
+            insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
+            shares = {"host_": host, "id_": volumes.id, "may_": volumes.may_lose_files}
+            connection.execute(_DESCRIBE, shares)
+
+        await self._database.write(work)
+
     async def alive(self) -> tuple[str, ...]:
         """The hosts whose lease runs, by name."""
         return await self._database.read(
@@ -186,16 +224,17 @@ class Environments:
         )
 
     async def assign(self, session: str, default_host: str | None) -> str | None:
-        """The host of a session's environment, chosen once.
+        """The host of a session's environment: chosen once, and again when it is dead.
 
         Args:
             session: the session's key.
             default_host: taken when it lives.
 
         Returns:
-            The host that was chosen before, dead or alive, because the session's files are there;
-            else a living one, which is chosen now: the default or the one with the fewest
-            environments; None when no host lives.
+            The host that was chosen before, while it lives. When it is dead, the one that goes on
+            with the session (`take_over`), or still the dead one, because the session's files are
+            there and nowhere else. For a session that has none a living one, the default or the
+            one with the fewest environments; None when no host lives.
 
         Raises:
             ServiceError: ResourceNotFoundException when there is no such session.
@@ -206,7 +245,7 @@ class Environments:
             if row is None:
                 raise ServiceError(AwsError.NOT_FOUND, f"Session {session} does not exist.")
             if row.host is not None:
-                return row.host
+                return row.host if row.alive else take_over(connection, session, row.host)
             host = connection.execute(_LEAST_USED, {"preferred": default_host or ""}).scalar()
             if host is not None:
                 connection.execute(_ASSIGN, {"key_": session, "host_": host})

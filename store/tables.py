@@ -350,6 +350,19 @@ sandbox_host = sa.Table(
     #: Where its endpoint is, and what callers of it must show.
     sa.Column("address", sa.String),
     sa.Column("secret", sa.String),
+    #: The id of the volumes that it shares with other hosts; NULL when its volumes are its own.
+    sa.Column("volumes", sa.String),
+    #: Whether it goes on with sessions of dead hosts although their files are not here.
+    sa.Column("may_lose_files", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+#: Volumes on disks of hosts that died and whose sessions went on elsewhere without them. The host
+#: removes them when it comes back. A volume's name tells nothing of the session.
+left_volume = sa.Table(
+    "left_volume",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("volume", sa.String, primary_key=True),
 )
 
 #: Commands beside turns. Their results are cut as those of tool calls are.

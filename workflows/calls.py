@@ -9,9 +9,16 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutError,
+    TimeoutType,
+    is_cancelled_exception,
+)
 
 from contracts.decisions import CastVote, Standing
+from contracts.errors import ErrorType
 from contracts.turn import (
     MODEL_ATTEMPTS,
     Activity,
@@ -35,6 +42,9 @@ HEARTBEAT = timedelta(seconds=5)
 #: A sandbox host that takes nothing from its queue for this long is gone; a restart takes a few
 #: seconds.
 HOST_WAIT = timedelta(seconds=30)
+
+#: The lease of a sandbox host that died is over after this long: another may take its sessions.
+LEASE_WAIT = timedelta(seconds=16)
 
 #: The longest single model call: reasoning models stream for many minutes.
 MODEL_TIMEOUT = timedelta(minutes=30)
@@ -166,21 +176,57 @@ async def run_tools(invocation_id: str, calls: tuple[CallRef, ...]) -> None:
 
 async def _run_tool(invocation_id: str, call: CallRef) -> None:
     try:
-        await workflow.execute_activity(
-            Activity.RUN_TOOL,
-            ToolCall(invocation_id, call.id),
-            task_queue=call.queue,
-            schedule_to_start_timeout=HOST_WAIT,
-            start_to_close_timeout=timedelta(seconds=call.timeout_s) + TOOL_MARGIN,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=TOOL_RETRY,
-        )
+        await _on_host(invocation_id, call, call.queue, LEASE_WAIT)
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        await workflow.execute_local_activity(
-            Activity.GIVE_UP_CALL,
-            GiveUpCall(invocation_id, call.id, "unreachable"),
-            start_to_close_timeout=STORE_TIMEOUT,
-            retry_policy=STORE_RETRY,
-        )
+        # Runs of releases without take-over gave the call up at once.
+        if not (_may_go_on(error) and workflow.patched("take-over")):
+            await _give_up(invocation_id, call)
+            return
+        await _again(invocation_id, call)
+
+
+async def _again(invocation_id: str, call: CallRef) -> None:
+    """Run a call where its session is now: on its own host, or on the one that took it over."""
+    queue: str | None = await workflow.execute_local_activity(
+        Activity.FIND_HOST,
+        result_type=str | None,  # pyright: ignore[reportArgumentType]
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+    try:
+        await _on_host(invocation_id, call, queue or call.queue, HOST_WAIT - LEASE_WAIT)
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        await _give_up(invocation_id, call)
+
+
+async def _on_host(invocation_id: str, call: CallRef, queue: str | None, wait: timedelta) -> None:
+    await workflow.execute_activity(
+        Activity.RUN_TOOL,
+        ToolCall(invocation_id, call.id),
+        task_queue=queue,
+        schedule_to_start_timeout=wait,
+        start_to_close_timeout=timedelta(seconds=call.timeout_s) + TOOL_MARGIN,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=TOOL_RETRY,
+    )
+
+
+def _may_go_on(error: ActivityError) -> bool:
+    """Whether the host did not take the call; not when the call ended its host repeatedly."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return cause.type == ErrorType.ELSEWHERE
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
+
+
+async def _give_up(invocation_id: str, call: CallRef) -> None:
+    await workflow.execute_local_activity(
+        Activity.GIVE_UP_CALL,
+        GiveUpCall(invocation_id, call.id, "unreachable"),
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )

@@ -6,7 +6,7 @@ what it means to a command.
 
 from typing import Any
 
-from activities.tools.outcome import Outcome, SandboxCall, session_notes
+from activities.tools.outcome import Outcome, SandboxCall, files_lost, session_notes
 from contracts.errors import EnvironmentRefused
 from contracts.messages import ToolStatus
 
@@ -36,9 +36,10 @@ async def run_file_operation(call: SandboxCall) -> Outcome:
     return Outcome(ToolStatus.ERROR if failed else ToolStatus.SUCCESS, text + notes)
 
 
-def lost() -> Outcome:
-    """The result of an operation whose environment ended under it."""
-    return Outcome(ToolStatus.ERROR, LOST)
+def lost(mount: str, *, with_files: bool = False) -> Outcome:
+    """The result of an operation whose environment ended under it, maybe with the files."""
+    note = f"\n\nNote: {files_lost(mount)}" if with_files else ""
+    return Outcome(ToolStatus.ERROR, LOST + note)
 
 
 def only_reads(arguments: dict[str, Any]) -> bool:

@@ -14,6 +14,10 @@ _RESTARTED = (
 _EXPIRED = (
     "The files of this session were removed because it was unused for long; {mount} is empty."
 )
+_FILES_LOST = (
+    "The machine that had this session's environment died with its files: {mount} was begun anew "
+    "and is empty; processes and everything else are gone too."
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,15 @@ def session_notes(call: SandboxCall) -> list[str]:
     notes: list[str] = []
     if call.environment.full_note is not None:
         notes.append(call.environment.full_note)
-    if call.environment.expired:
+    if call.environment.files_lost_with is not None:
+        notes.append(files_lost(call.spec.mount))
+    elif call.environment.expired:
         notes.append(_EXPIRED.format(mount=call.spec.mount))
     elif call.environment.restarted:
         notes.append(_RESTARTED.format(mount=call.spec.mount))
     return notes
+
+
+def files_lost(mount: str) -> str:
+    """What a model is told once when a session went on without its files."""
+    return _FILES_LOST.format(mount=mount)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.context import heartbeats, session_key
 from activities.tools import file_operations, shell
@@ -20,6 +21,8 @@ from contracts.errors import (
     EnvironmentGone,
     EnvironmentRefused,
     EnvironmentUnavailable,
+    ErrorType,
+    StaleAttempt,
 )
 from contracts.harness import RunConfig
 from contracts.messages import ToolStatus
@@ -57,6 +60,9 @@ class SandboxTools:
 
         Whatever goes wrong with the tool or its environment is an outcome, for the model to read;
         only a failure of the store fails the activity, and is retried.
+
+        Raises:
+            ApplicationError: `ErrorType.ELSEWHERE`, another host has taken the session over.
         """
         session = session_key()
         async with heartbeats():
@@ -92,7 +98,9 @@ class SandboxTools:
                 if record.state is CallState.DONE:
                     return None
                 if record.boot_id != boot_id and not _only_reads(record):
-                    return _lost(record, spec)
+                    await self._require_current(session, environment)
+                    with_files = environment.files_lost_with is not None
+                    return _lost(record, spec, with_files=with_files)
                 # Its limits are those of the host, whatever was asked for.
                 return await self._run(record, environment, environment.spec)
         except EnvironmentGone:
@@ -101,8 +109,24 @@ class SandboxTools:
             if refusal.code == "forgotten":
                 return _lost(record, spec)
             return Outcome(ToolStatus.ERROR, f"Error: the call was not run: {refusal}")
+        except StaleAttempt:
+            raise ApplicationError(
+                "another sandbox host has taken the session over",
+                type=ErrorType.ELSEWHERE,
+                non_retryable=True,
+            ) from None
         except EnvironmentUnavailable as unavailable:
             return Outcome(ToolStatus.ERROR, f"Error: the call was not run: {unavailable}")
+
+    async def _require_current(self, session: str, environment: Environment) -> None:
+        """See that no other host has begun the call in a later environment.
+
+        Raises:
+            StaleAttempt: another has the session; the call's outcome is its to find.
+        """
+        newest = await self._store.environments.get(session)
+        if newest is not None and newest.host != environment.record.host:
+            raise StaleAttempt("another sandbox host has the session's environment")
 
     async def _run(
         self, record: CallRecord, environment: Environment, spec: EnvironmentSpec
@@ -145,10 +169,10 @@ def _only_reads(record: CallRecord) -> bool:
     return record.name == FILE_OPERATIONS.name and file_operations.only_reads(record.input)
 
 
-def _lost(record: CallRecord, spec: EnvironmentSpec) -> Outcome:
+def _lost(record: CallRecord, spec: EnvironmentSpec, *, with_files: bool = False) -> Outcome:
     if record.name == FILE_OPERATIONS.name:
-        return file_operations.lost()
-    return shell.lost(spec.mount)
+        return file_operations.lost(spec.mount, with_files=with_files)
+    return shell.lost(spec.mount, with_files=with_files)
 
 
 async def _cancel(id: str, environment: Environment) -> None:

@@ -6,7 +6,7 @@ exits with another code than 0 a success of the tool. Where there is more to say
 
 import json
 
-from activities.tools.outcome import Outcome, SandboxCall, session_notes
+from activities.tools.outcome import Outcome, SandboxCall, files_lost, session_notes
 from activities.tools.schemas import MAX_SHELL_TIMEOUT_S, SHELL_TIMEOUT_S
 from contracts.environment import CommandEnd, CommandResult
 from contracts.messages import ToolStatus
@@ -14,6 +14,10 @@ from contracts.messages import ToolStatus
 LOST = (
     "The environment restarted while this command ran. It may have had a partial effect, and it "
     "was not run again. Files are kept; processes and everything outside of {mount} are gone."
+)
+LOST_WITH_FILES = (
+    "The machine died while this command ran. It may have had an effect elsewhere, and it was not "
+    "run again."
 )
 _DISK = "The command was ended because the session's files take more than {mib} MiB."
 _BACKGROUND = "Processes that this command started still run."
@@ -52,11 +56,10 @@ async def run_shell(call: SandboxCall) -> Outcome:
     )
 
 
-def lost(mount: str) -> Outcome:
-    """The result of a command whose environment ended under it."""
-    return Outcome(
-        ToolStatus.ERROR, _text(CommandResult(CommandEnd.LOST, None), [LOST.format(mount=mount)])
-    )
+def lost(mount: str, *, with_files: bool = False) -> Outcome:
+    """The result of a command whose environment ended under it, maybe with the session's files."""
+    note = f"{LOST_WITH_FILES} {files_lost(mount)}" if with_files else LOST.format(mount=mount)
+    return Outcome(ToolStatus.ERROR, _text(CommandResult(CommandEnd.LOST, None), [note]))
 
 
 def _notes(result: CommandResult, call: SandboxCall, timeout_s: int) -> list[str]:

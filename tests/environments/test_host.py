@@ -263,7 +263,7 @@ async def test_an_environment_of_another_living_host_is_left_alone(
         record = replace(environment.record, session="theirs", host="there")
     await store.environments.put(record, expected_generation=None)
     await store.environments.beat("there", lease_s=60)
-    with pytest.raises(EnvironmentUnavailable, match="runs on the sandbox host 'there'"):
+    with pytest.raises(StaleAttempt, match="runs on the sandbox host 'there'"):
         async with host.use("theirs", SPEC):
             pass
 

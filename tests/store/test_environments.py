@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.environment import EnvironmentRecord, EnvironmentState
+from contracts.environment import EnvironmentRecord, EnvironmentState, HostVolumes
 from contracts.errors import ServiceError, StaleAttempt
 from store import Store
 from tests.store.play import Play
@@ -78,6 +78,48 @@ async def test_without_its_default_a_session_gets_the_least_used_host(play: Play
     for host in ("host-1", "host-2"):
         await environments.beat(host, lease_s=60)
     assert await environments.assign(play.session, "host-3") == "host-2"
+
+
+async def test_a_dead_hosts_session_goes_to_one_that_shares_its_volumes(play: Play) -> None:
+    environments = play.store.environments
+    await play.admit("i1")
+    await environments.describe("host-1", HostVolumes("shared"))
+    await environments.describe("host-2", HostVolumes("others", may_lose_files=True))
+    await environments.describe("host-3", HostVolumes("shared"))
+    for host in ("host-1", "host-2", "host-3"):
+        await environments.beat(host, lease_s=60)
+    assert await environments.assign(play.session, "host-1") == "host-1"
+    mine = replace(RECORD, session=play.session, generation=4)
+    await environments.put(mine, expected_generation=None)
+    await environments.beat("host-1", lease_s=-1)
+    assert await environments.assign(play.session, None) == "host-3"
+    moved = replace(
+        mine, host="host-3", generation=5, state=EnvironmentState.STOPPED, reference={}
+    )
+    assert await environments.get(play.session) == moved
+    with pytest.raises(StaleAttempt):
+        await environments.put(mine, expected_generation=4)
+    # It stays there, also when the first host is back.
+    await environments.beat("host-1", lease_s=60)
+    assert await environments.assign(play.session, "host-1") == "host-3"
+    assert await environments.host_of(play.session) == "host-3"
+
+
+async def test_a_host_that_comes_back_cannot_begin_what_was_moved_before_its_first_environment(
+    play: Play,
+) -> None:
+    environments = play.store.environments
+    await play.admit("i1")
+    for host in ("host-1", "host-2"):
+        await environments.describe(host, HostVolumes("shared"))
+    await environments.beat("host-1", lease_s=60)
+    await environments.assign(play.session, None)
+    await environments.beat("host-1", lease_s=-1)
+    await environments.beat("host-2", lease_s=60)
+    assert await environments.host_of(play.session) == "host-2"
+    with pytest.raises(StaleAttempt):
+        late = replace(RECORD, session=play.session)
+        await environments.put(late, expected_generation=None)
 
 
 async def test_an_unknown_session_gets_no_host(store: Store) -> None:
