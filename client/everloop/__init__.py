@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from everloop.options import RunOptions
     from everloop.results import HarnessResult
+    from everloop.schedules import Schedules
 
 __all__ = [
     "Client",
@@ -32,6 +33,7 @@ __all__ = [
     "OutputMissing",
     "RunHandle",
     "RunOptions",
+    "Schedules",
     "StopReason",
     "TokenUsage",
     "connect",
@@ -51,6 +53,7 @@ _LATE = {
     "OutputMissing": "everloop.errors",
     "RunOptions": "everloop.options",
     "HarnessResult": "everloop.results",
+    "Schedules": "everloop.schedules",
 }
 
 

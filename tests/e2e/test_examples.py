@@ -83,3 +83,24 @@ def usage(stack: Stack) -> dict[str, Any]:
     where = ("--data-dir", str(stack.data_dir))
     done = subprocess.run([*command, *where], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+def test_a_watch_looks_in_one_session_by_the_clock(stack: Stack) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "long_watch.py")],
+        env={
+            **os.environ,
+            "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL": stack.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "everloop-dev",
+            "AWS_SECRET_ACCESS_KEY": "everloop-dev",
+            "TEMPORAL_ADDRESS": stack.temporal,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The command gave:\n\n```\n3\n```" in done.stdout
+    assert "3 looks, 0 failed" in done.stdout

@@ -22,6 +22,7 @@ from everloop.cli import (
     harnesses,
     invoke,
     operator,
+    schedule,
     sessions,
     shell,
     status,
@@ -57,7 +58,7 @@ app = typer.Typer(
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
-    *(approvals, decisions),
+    *(approvals, decisions, schedule),
     *(execute, shell, stop, files),
     *(usage, dev, status, env, operator, demo),
 ):

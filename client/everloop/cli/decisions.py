@@ -173,8 +173,8 @@ def decide(
     stdout().print(f"{decision_id}: {said}", markup=False)
 
 
-def seconds(age: str) -> int:
-    """Seconds of an age as 90s, 30m, 2h or 1d.
+def seconds(age: str, what: str = "an age") -> int:
+    """Seconds of an age, or of another length of time, as 90s, 30m, 2h or 1d.
 
     Raises:
         UsageError: it is not of that form.
@@ -183,7 +183,7 @@ def seconds(age: str) -> int:
 
     match = _AGE.fullmatch(age)
     if match is None:
-        raise UsageError(f"an age is written as 90s, 30m, 2h or 1d, not {age!r}")
+        raise UsageError(f"{what} is written as 90s, 30m, 2h or 1d, not {age!r}")
     return int(match[1]) * _UNIT_S[match[2]]
 
 
