@@ -25,6 +25,7 @@ from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.notices import NoticeActivities, keep_notifying
 from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
@@ -46,6 +47,7 @@ from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
+from workflows.notices import DeliverNotice
 from workflows.provisioning import Provisioning
 from workflows.retention import Retention
 from workflows.run_harness import RunHarness
@@ -84,6 +86,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         catalog = ToolCatalog(store, settings.host_id)
         models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
+        notices = NoticeActivities(store, settings.webhook)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
@@ -94,6 +97,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 DeleteSession,
                 DeleteActor,
                 Retention,
+                DeliverNotice,
             ],
             activities=[
                 turns.open_turn,
@@ -119,6 +123,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 deletions.complete_deletion,
                 deletions.claim_sessions,
                 deletions.expire,
+                notices.deliver_notice,
+                notices.give_up_notice,
             ],
             nexus_service_handlers=[HarnessHandler()],
             workflow_runner=SandboxedWorkflowRunner(restrictions=PASSTHROUGH),
@@ -128,14 +134,16 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
         )
         async with worker:
-            sweeping = asyncio.create_task(keep_sweeping(store, client))
+            beside = [asyncio.create_task(keep_sweeping(store, client))]
             await schedule_retention(client)
             _announce(settings, "worker")
-            pushing = asyncio.create_task(push_owed(client, store, settings))
+            beside.append(asyncio.create_task(push_owed(client, store, settings)))
+            if settings.webhook is not None:
+                beside.append(asyncio.create_task(keep_notifying(store, client)))
             await stop.wait()
-            for task in (sweeping, pushing):
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(sweeping, pushing, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await warming
         await gateway.close()

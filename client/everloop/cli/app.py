@@ -21,6 +21,7 @@ from everloop.cli import (
     fork,
     harnesses,
     invoke,
+    notices,
     operator,
     sessions,
     shell,
@@ -57,7 +58,7 @@ app = typer.Typer(
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
-    *(approvals, decisions),
+    *(approvals, decisions, notices),
     *(execute, shell, stop, files),
     *(usage, dev, status, env, operator, demo),
 ):
