@@ -25,6 +25,7 @@ from activities.deletion import DeletionActivities
 from activities.model import gateway
 from activities.model.call import ModelCalls
 from activities.model.warm import warm
+from activities.notices import NoticeActivities, keep_notifying
 from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
@@ -48,6 +49,7 @@ from environments.provider import EnvironmentProvider
 from environments.shared_volumes import host_volumes
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
+from workflows.notices import DeliverNotice
 from workflows.provisioning import Provisioning
 from workflows.retention import Retention
 from workflows.run_harness import RunHarness
@@ -86,6 +88,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         catalog = ToolCatalog(store, settings.host_id)
         models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
+        notices = NoticeActivities(store, settings.webhook)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
@@ -96,6 +99,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 DeleteSession,
                 DeleteActor,
                 Retention,
+                DeliverNotice,
             ],
             activities=[
                 turns.open_turn,
@@ -122,6 +126,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 deletions.complete_deletion,
                 deletions.claim_sessions,
                 deletions.expire,
+                notices.deliver_notice,
+                notices.give_up_notice,
             ],
             nexus_service_handlers=[HarnessHandler()],
             deployment_config=deployment(settings.build_id),
@@ -134,14 +140,16 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         async with worker:
             if settings.build_id is not None and settings.promote:
                 await promote(client, settings.build_id)
-            sweeping = asyncio.create_task(keep_sweeping(store, client))
+            beside = [asyncio.create_task(keep_sweeping(store, client))]
             await schedule_retention(client)
             _announce(settings, "worker")
-            pushing = asyncio.create_task(push_owed(client, store, settings))
+            beside.append(asyncio.create_task(push_owed(client, store, settings)))
+            if settings.webhook is not None:
+                beside.append(asyncio.create_task(keep_notifying(store, client)))
             await stop.wait()
-            for task in (sweeping, pushing):
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(sweeping, pushing, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await warming
         await gateway.close()

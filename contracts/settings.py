@@ -13,6 +13,7 @@ from contracts.env_values import items as _list
 from contracts.env_values import whole as _whole
 from contracts.sandbox_settings import SandboxSettings
 from contracts.vault import KMS_KEY_ARN, KMS_PREFIX
+from contracts.webhook_settings import WebhookSettings
 
 #: What can run environments.
 ENGINES = ("bubblewrap", "docker", "kubernetes")
@@ -62,6 +63,7 @@ class Settings:
         sandbox: what environments of this machine may use and reach.
         retention_days: days after its last use that a session is deleted; None keeps it.
         receipt_days: days that receipts of deletions are kept; None keeps them.
+        webhook: where notices are sent; None sends none.
     """
 
     database_url: str
@@ -99,6 +101,7 @@ class Settings:
     sandbox: SandboxSettings = SandboxSettings()
     volumes_dir: Path | None = None
     files_may_be_lost: bool = False
+    webhook: WebhookSettings | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -111,6 +114,8 @@ class Settings:
         account = env.get("EVERLOOP_ACCOUNT", cls.account)
         if not (len(account) == 12 and account.isdecimal()):
             raise ValueError(f"EVERLOOP_ACCOUNT must be twelve digits, not {account!r}")
+        api_host = env.get("EVERLOOP_API_HOST", cls.api_host)
+        api_port = _whole(env, "EVERLOOP_API_PORT", cls.api_port, 0, 65535)
         return cls(
             database_url=env.get(
                 "EVERLOOP_DATABASE_URL", f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"
@@ -118,8 +123,8 @@ class Settings:
             data_dir=data_dir,
             temporal_address=env.get("EVERLOOP_TEMPORAL_ADDRESS", cls.temporal_address),
             temporal_namespace=env.get("EVERLOOP_TEMPORAL_NAMESPACE", cls.temporal_namespace),
-            api_host=env.get("EVERLOOP_API_HOST", cls.api_host),
-            api_port=_whole(env, "EVERLOOP_API_PORT", cls.api_port, 0, 65535),
+            api_host=api_host,
+            api_port=api_port,
             region=env.get("EVERLOOP_REGION", cls.region),
             account=account,
             host_id=env.get("EVERLOOP_HOST_ID", cls.host_id),
@@ -153,6 +158,7 @@ class Settings:
             files_may_be_lost=_flag(env, "EVERLOOP_FILES_MAY_BE_LOST"),
             retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
             receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
+            webhook=WebhookSettings.from_env(env, api_url=f"http://{api_host}:{api_port}"),
         )
 
 

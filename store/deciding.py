@@ -25,6 +25,7 @@ from contracts.decisions import (
 from contracts.errors import ServiceError
 from contracts.harness import HarnessConfig
 from contracts.messages import ToolStatus
+from contracts.notices import NoticeKind
 from contracts.records import InvocationState
 from contracts.tools import CallState
 from store import invocations
@@ -32,6 +33,7 @@ from store.decision_rows import close, due, find, open_of, set_gate
 from store.decision_tables import vote
 from store.digests import call_digest
 from store.inserts import insert_or_ignore
+from store.notice_rows import write_notices
 from store.session import LockedSession
 from store.settling import calls_of
 from store.tables import call, invocation
@@ -277,3 +279,4 @@ def _escalate(locked: LockedSession, found: DecisionRecord, now: datetime) -> No
         escalated=True,
         due_at=due(now, further.deadline_seconds),
     )
+    write_notices(locked, NoticeKind.ESCALATED, [(found.id, found.account)])

@@ -24,11 +24,13 @@ from contracts.decisions import (
     VoteState,
 )
 from contracts.errors import AwsError, ServiceError
+from contracts.notices import NoticeKind
 from contracts.records import InvocationState
 from contracts.tools import ToolKind
 from store import invocations
 from store.decision_tables import OPEN as _OPEN
 from store.decision_tables import decision, decision_who, vote
+from store.notice_rows import write_notices
 from store.session import LockedSession
 from store.tables import invocation, session
 
@@ -62,6 +64,7 @@ _CLOSE = (
         decided_at=sa.bindparam("at", type_=decision.c.decided_at.type),
         decided_by=sa.bindparam("by", type_=decision.c.decided_by.type),
     )
+    .returning(decision.c.id, decision.c.account)
 )
 _RESUME = sa.select(invocation.c.invocation_id).where(
     invocation.c.session == sa.bindparam("session"),
@@ -115,6 +118,7 @@ def open_decisions(locked: LockedSession, calls: Sequence[Row[Any]]) -> None:
         who += _who(name, gate)
     locked.connection.execute(sa.insert(decision), rows)
     locked.connection.execute(sa.insert(decision_who), who)
+    write_notices(locked, NoticeKind.OPENED, [(row["id"], row["account"]) for row in rows])
 
 
 def due(now: datetime, deadline_s: int | None) -> datetime | None:
@@ -145,7 +149,7 @@ def close(
     locked: LockedSession, tool_use_ids: Iterable[str], status: DecisionStatus, by: str
 ) -> None:
     """Close the open decisions about calls."""
-    locked.connection.execute(
+    closed = locked.connection.execute(
         _CLOSE,
         {
             "session_": locked.key,
@@ -155,6 +159,7 @@ def close(
             "by": by,
         },
     )
+    write_notices(locked, NoticeKind.CLOSED, [(each.id, each.account) for each in closed])
 
 
 def how_decided(

@@ -15,6 +15,7 @@ from store.hosts import Hosts
 from store.log import Bells, DatabaseLog, EventLog
 from store.log_postgres import PostgresBells
 from store.log_sqlite import SqliteBells
+from store.notices import Notices
 from store.provisioning import Provisioning
 from store.runs import Runs
 from store.session_index import SessionIndex
@@ -42,6 +43,7 @@ class Store:
         turns: what happens to sessions.
         calls: tool calls.
         decisions: those that wait for people.
+        notices: what others are told about decisions.
         runs: turns from beginning to end, for those who wait for them.
         transcript: settled messages.
         log: events, to be read and followed.
@@ -70,6 +72,7 @@ class Store:
         self.turns = Turns(database)
         self.calls = Calls(database)
         self.decisions = Decisions(database)
+        self.notices = Notices(database)
         self.runs = Runs(database)
         self.transcript = Transcript(database)
         self.log: EventLog = log

@@ -20,6 +20,7 @@ from api.own import (
     extensions,
     files,
     fork,
+    notices,
     protected_resource,
     sessions,
     shell,
@@ -109,6 +110,7 @@ _ROUTES = (
     ),
     OwnRoute("ListDecisions", "GET", "decisions", decisions.list_decisions),
     OwnRoute("GetDecision", "GET", "decisions/{decisionId}", decisions.get_decision),
+    OwnRoute("ListNotices", "GET", "notices", notices.list_notices),
     OwnRoute("CastVote", "POST", "decisions/{decisionId}/votes", decisions.cast_vote),
 )
 _SHELL: str = f"{_SESSION}/shell"

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from contracts.approvals import Terms
 from contracts.decisions import Gate, NewVote, Principal, VerdictKind
 from contracts.ids import session_key
+from contracts.notices import NoticeState
 from contracts.records import InvocationState
 from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
 from contracts.vault import ApiKeyProviderArn
@@ -107,6 +108,7 @@ async def use_everything(store: Store) -> None:
     await store.transcript.last_user_text(play.session, upto_seq=9)
     await use_vault(store)
     await use_decisions(store)
+    await use_notices(store)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
     await store.summaries.newest(play.session, before_seq=9)
@@ -172,6 +174,16 @@ async def use_decisions(store: Store) -> None:
     assert resume is not None
     await decisions.owed(late_s=0)
     await play.store.turns.open(play.session, resume.invocation_id)
+
+
+async def use_notices(store: Store) -> None:
+    (found, *_), after = await store.notices.list(ACCOUNT, state=None, limit=1, after=None)
+    await store.notices.list(ACCOUNT, state=NoticeState.WAITING, limit=1, after=after)
+    assert found.id in await store.notices.due()
+    await store.notices.begin(found.id)
+    await store.notices.missed(found.id, "down")
+    await store.notices.given(found.id)
+    await store.notices.delivered(found.id)
 
 
 async def use_vault(store: Store) -> None:

@@ -21,6 +21,7 @@ from everloop.cli import (
     fork,
     harnesses,
     invoke,
+    notices,
     operator,
     schedule,
     sessions,
@@ -58,7 +59,7 @@ app = typer.Typer(
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
-    *(approvals, decisions, schedule),
+    *(approvals, decisions, notices, schedule),
     *(execute, shell, stop, files),
     *(usage, dev, status, env, operator, demo),
 ):

@@ -21,6 +21,9 @@ API = "api"
 #: Holds the vault's key ring, when it is not in a file.
 KEYRING_VARIABLE = "EVERLOOP_KEYRING"
 
+#: Of the receiver of notices, which only the worker writes to.
+WEBHOOK_VARIABLES = "EVERLOOP_WEBHOOK_"
+
 #: Variables that would change how Temporal runs; its server would trace itself by OTEL_*.
 _NOT_TEMPORALS = ("TEMPORAL_", "OTEL_")
 
@@ -67,7 +70,7 @@ def plan(
         env: the environment to hand on, for PATH, provider keys and the like.
     """
     where = addresses(chosen)
-    ours = {
+    workers = {
         "EVERLOOP_SHUTDOWN_S": str(SHUTDOWN_S),
         # The person's own keys are at hand, and the service model wants an ARN all the same.
         "EVERLOOP_KEYS_FROM_ENV": "1",
@@ -82,12 +85,13 @@ def plan(
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
         "PYTHONUNBUFFERED": "1",
     }
+    ours = {n: value for n, value in workers.items() if not n.startswith(WEBHOOK_VARIABLES)}
     # Only the API, the worker and the egress proxy of the sandbox host open secrets.
     keyless = {name: value for name, value in ours.items() if name != KEYRING_VARIABLE}
     plain = {
         name: value
         for name, value in env.items()
-        if not name.startswith(_NOT_TEMPORALS) and name != KEYRING_VARIABLE
+        if not name.startswith((*_NOT_TEMPORALS, WEBHOOK_VARIABLES)) and name != KEYRING_VARIABLE
     }
 
     def module(*words: str) -> tuple[str, ...]:
@@ -145,7 +149,7 @@ def plan(
             ProcessSpec(
                 WORKER,
                 module("worker"),
-                ours,
+                workers,
                 data.log(WORKER),
                 probes.wrote_pid(data.ready_file(WORKER)),
                 after=(MIGRATE, TEMPORAL),

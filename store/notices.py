@@ -1,0 +1,154 @@
+"""Notices: what is to be sent, what became of it, and the list of both."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from contracts.decisions import DecisionStatus
+from contracts.notices import DELIVERY_S, NoticeKind, NoticeRecord, NoticeState
+from store.decision_rows import record as decision_record
+from store.decision_tables import decision
+from store.engine import Database
+from store.notice_tables import notice
+from store.paging import check_limit, decode_token, encode_token
+
+#: Notices that one look returns.
+MAX_DUE = 100
+#: Seconds after which a notice that was given to a workflow, and still waits, is given to one
+#: again: the workflow has long ended, or was ended by hand.
+AGAIN_S = DELIVERY_S + 3600
+#: Of a notice that nobody wants any more.
+TOO_OLD = "It was more than a day old when there was first somewhere to send it."
+
+_WAITS = notice.c.state == sa.literal_column(f"'{NoticeState.WAITING.value}'")
+_DUE = (
+    sa.select(notice.c.id)
+    .where(_WAITS, notice.c.due_at <= sa.bindparam("now_", type_=notice.c.due_at.type))
+    .order_by(notice.c.due_at)
+    .limit(MAX_DUE)
+)
+_ONE = notice.c.id == sa.bindparam("id_")
+_CHANGE = sa.update(notice).where(_ONE, _WAITS)
+_OWN = ("id", "kind", "at", "state", "due_at", "attempts", "error", "settled_at")
+_WITH_DECISION = sa.select(
+    *(notice.c[name].label(f"notice_{name}") for name in _OWN), *decision.c
+).join_from(notice, decision, notice.c.decision == decision.c.id)
+_READ = _WITH_DECISION.where(_ONE)
+
+
+class Notices:
+    """The notices of all sessions."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a database."""
+        self._database = database
+
+    async def due(self) -> tuple[str, ...]:
+        """Ids of notices that wait for a workflow, oldest first, `MAX_DUE` at most."""
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            return tuple(connection.execute(_DUE, {"now_": datetime.now(UTC)}).scalars())
+
+        return await self._database.read(work)
+
+    async def given(self, notice_id: str) -> None:
+        """Write down that a workflow has a notice; it is due again when that must have ended."""
+        later = datetime.now(UTC) + timedelta(seconds=AGAIN_S)
+        await self._change(notice_id, due_at=later)
+
+    async def begin(self, notice_id: str) -> NoticeRecord | None:
+        """Count an attempt to send a notice.
+
+        Returns:
+            What is to be sent; None when there is nothing to send: it is settled, or it went with
+            its session, or it is more than `DELIVERY_S` old and its decision no longer waits.
+        """
+
+        def work(connection: Connection) -> NoticeRecord | None:
+            row = connection.execute(_READ, {"id_": notice_id}).first()
+            if row is None or row.notice_state != NoticeState.WAITING:
+                return None
+            found = _record(row)
+            if not found.attempts and _is_stale(found):
+                _change(connection, notice_id, **_settled(NoticeState.FAILED), error=TOO_OLD)
+                return None
+            _change(connection, notice_id, attempts=notice.c.attempts + 1)
+            return found
+
+        return await self._database.write(work)
+
+    async def missed(self, notice_id: str, why: str) -> None:
+        """Write down why a notice could not be delivered; it still waits."""
+        await self._change(notice_id, error=why)
+
+    async def delivered(self, notice_id: str) -> None:
+        """Write down that the receiver has a notice."""
+        await self._change(notice_id, **_settled(NoticeState.DELIVERED))
+
+    async def give_up(self, notice_id: str) -> None:
+        """Write down that a notice is not sent any more, unless it is delivered."""
+        await self._change(notice_id, **_settled(NoticeState.FAILED))
+
+    async def list(
+        self, account: str, *, state: NoticeState | None, limit: int, after: str | None
+    ) -> tuple[tuple[NoticeRecord, ...], str | None]:
+        """Notices of an account, newest first.
+
+        Args:
+            account: the twelve-digit account.
+            state: only those that stand so.
+            limit: how many at most, from 1 to 100.
+            after: the token that the page before returned.
+
+        Returns:
+            The notices, and the token of the next page; None at the end.
+
+        Raises:
+            ServiceError: ValidationException.
+        """
+        check_limit(limit)
+        statement = _WITH_DECISION.where(notice.c.account == account)
+        if state is not None:
+            statement = statement.where(notice.c.state == state.value)
+        if after is not None:
+            at, last = decode_token(after)
+            place = sa.tuple_(sa.literal(at, notice.c.at.type), sa.literal(last, sa.String))
+            statement = statement.where(sa.tuple_(notice.c.at, notice.c.id) < place)
+        statement = statement.order_by(notice.c.at.desc(), notice.c.id.desc()).limit(limit + 1)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        found = tuple(_record(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return found, encode_token(found[-1].at, found[-1].id) if more else None
+
+    async def _change(self, notice_id: str, **values: Any) -> None:
+        await self._database.write(lambda connection: _change(connection, notice_id, **values))
+
+
+def _change(connection: Connection, notice_id: str, **values: Any) -> None:
+    """Change a notice that waits; one that is settled stays as it is."""
+    connection.execute(_CHANGE.values(**values), {"id_": notice_id})
+
+
+def _settled(outcome: NoticeState) -> dict[str, Any]:
+    return {"state": outcome.value, "settled_at": datetime.now(UTC)}
+
+
+def _is_stale(found: NoticeRecord) -> bool:
+    if found.kind is not NoticeKind.CLOSED and found.decision.status is DecisionStatus.OPEN:
+        return False
+    return found.at < datetime.now(UTC) - timedelta(seconds=DELIVERY_S)
+
+
+def _record(row: Row[Any]) -> NoticeRecord:
+    return NoticeRecord(
+        id=row.notice_id,
+        kind=NoticeKind(row.notice_kind),
+        at=row.notice_at,
+        state=NoticeState(row.notice_state),
+        attempts=row.notice_attempts,
+        error=row.notice_error,
+        settled_at=row.notice_settled_at,
+        decision=decision_record(row),
+    )

@@ -1,0 +1,66 @@
+"""People are told: whatever dies between a decision and its notice, the notice arrives."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+from contracts.ids import HarnessArn, session_key
+from tests.e2e.people import gated, own, resumed, vote, waiting
+from tests.e2e.stack import Stack, new_session, say, wait_until
+from tests.e2e.test_secrets import files_with, history, rows_with
+from tests.receiver import PATH, SECRET, Receiver
+
+ASK = {"tools": ["shell"], "action": "ask", "deciders": {"users": ["ada"]}}
+HARMLESS = "echo argument-canary"
+
+
+def test_a_notice_survives_its_worker_and_its_secrets_stay_home(
+    new_stack: Callable[..., Stack],
+) -> None:
+    receiver = Receiver(refuses=10**6)
+    stack = new_stack(EVERLOOP_WEBHOOK_URL=receiver.start(), EVERLOOP_WEBHOOK_SECRET=SECRET)
+    arn, session = gated(stack, ASK), new_session()
+    stack.invoke(arn, session, say(f"Run the shell command `{HARMLESS}`"))
+    (decision,) = waiting(stack, session)
+    wait_until(lambda: receiver.refused, what="nothing was sent")
+    stack.kill("worker")
+    receiver.refuses = 0
+    stack.wait_ready("worker")
+    wait_until(lambda: receiver.taken, what="nothing was sent after the restart")
+    assert vote(stack, decision, "approve")["status"] == "approved"
+    resumed(stack, arn, session, decision)
+    wait_until(lambda: len(receiver.taken) == 2, what="the end was not told")
+    opened, closed = receiver.taken
+    assert {each.delivery for each in receiver.refused} == {opened.delivery} != {closed.delivery}
+    assert all(each.is_signed for each in [*receiver.refused, opened, closed])
+    told = opened.json["decision"]
+    assert (told["id"], told["runtimeSessionId"]) == (decision["decisionId"], session)
+    assert opened.json["url"].startswith(f"{stack.endpoint}/everloop/v1/decisions/dec-")
+    assert (closed.json["kind"], closed.json["decision"]["decidedBy"]) == ("closed", "ada")
+    assert HARMLESS not in str([opened.body, closed.body])
+
+    def listed() -> list[dict[str, str]]:
+        return own(stack, "GET", "notices?state=delivered")["notices"]
+
+    wait_until(lambda: len(listed()) == 2, what="the delivery was not written down")
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-m", "everloop.cli", "notices", "--json"),
+            "--data-dir",
+            stack.data_dir,
+        ],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(shown.stdout)["notices"] == listed()
+    key = session_key("000000000000", HarnessArn.parse(arn).harness_id, session)
+    workflows = [f"notice:{each['noticeId']}" for each in listed()] + [key]
+    histories = b"".join(asyncio.run(history(stack, each)) for each in workflows)
+    for planted in (SECRET, PATH):
+        assert planted.encode() not in histories
+        assert rows_with(planted, stack.data_dir / "everloop.db") == []
+        assert files_with(planted, stack.data_dir) == []
+    receiver.stop()
