@@ -1,16 +1,24 @@
 """A chaos run: sessions talk while processes die; at the end everything must be as if none had."""
 
+import contextlib
 import hashlib
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from everloop.cli.errors import CommandError
+from everloop.inbox import Inbox
+from everloop.sessions import Sessions
 from tests.chaos.script import EFFECTS, VICTIMS, Script, Turn
 from tests.e2e.stack import APPROVAL, Frame, Stack, Told, answer, say
 
 Say = Callable[[str], None]
+T = TypeVar("T")
+#: Longer than any recovery takes.
+PATIENCE_S = 90.0
 
 
 @dataclass
@@ -103,8 +111,11 @@ class _Talk:
             if turn.approval:
                 (use,) = told.tool_uses
                 _require(told.stops == ["tool_use"], f"stopped by {told.stops}")
-                told = self._say(f"answer-{number}", answer((use["toolUseId"], "yes")))
                 approvals += 1
+                if turn.inbox:
+                    self._decide(use["toolUseId"])
+                    continue
+                told = self._say(f"answer-{number}", answer((use["toolUseId"], "yes")))
             self._check(turn, told)
         return len(self._turns), approvals
 
@@ -118,6 +129,32 @@ class _Talk:
         )
         return told
 
+    def _decide(self, tool_use_id: str) -> None:
+        """Approve a call by the inbox, and wait until the turn that this resumes has ended."""
+        harness_id = self._arn.rpartition("/")[2]
+
+        def approved() -> str | None:
+            inbox = Inbox.at(self._stack.endpoint)
+            for status in ("open", "approved"):
+                for each in inbox.list(status=status, harness_id=harness_id):
+                    if (each["runtimeSessionId"], each["toolUseId"]) == (
+                        self._session,
+                        tool_use_id,
+                    ):
+                        return (inbox.approve(each) if status == "open" else each)["decisionId"]
+            return None
+
+        def ended() -> Frame | None:
+            sessions = Sessions.at(self._stack.endpoint)
+            for each in sessions.invocations(harness_id, self._session):
+                if each["invocationId"] == f"decided-{decision}" and each.get("stopReason"):
+                    return each
+            return None
+
+        decision = _stubbornly(approved, f"{tool_use_id} was not approved")
+        told = _stubbornly(ended, f"the turn that {decision} resumes did not end")
+        _require(told["stopReason"] == "end_turn", f"resumed and stopped by {told}")
+
     def _check(self, turn: Turn, told: Told) -> None:
         _require(told.stop_reason == "end_turn", f"stopped by {told.stop_reason}: {turn.text}")
         if turn.counts:
@@ -126,6 +163,18 @@ class _Talk:
                 counted == [str(n) for n in range(1, turn.counts + 1)],
                 f"counted {counted} instead of to {turn.counts}",
             )
+
+
+def _stubbornly(ask: Callable[[], T | None], otherwise: str) -> T:
+    """Ask until there is an answer, whoever dies meanwhile."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(CommandError):
+            answered = ask()
+            if answered is not None:
+                return answered
+        time.sleep(0.1)
+    raise AssertionError(otherwise)
 
 
 def _settled(told: Told) -> list[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ class Turn:
         together: whether its commands run at the same time.
         counts: how far the model counts at the end; 0 when it does not.
         approval: whether it asks a person before its commands.
+        inbox: whether that person answers by the inbox, and not by the next call.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Turn:
     together: bool = False
     counts: int = 0
     approval: bool = False
+    inbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,5 +91,6 @@ def _turn(chance: random.Random, name: str) -> Turn:
         far = chance.randint(5, 60)
         return Turn(f"{steps} Count to {far}", effects, counts=far)
     if kind == "approval":
-        return Turn(f"Ask for approval of {name}. {steps}", effects, approval=True)
+        inbox = chance.random() < 0.5
+        return Turn(f"Ask for approval of {name}. {steps}", effects, approval=True, inbox=inbox)
     return Turn(steps, effects)

@@ -7,7 +7,7 @@ from tests.chaos.script import VICTIMS, write_script
 from tests.e2e.stack import Stack
 
 #: Its first deaths are of all four kinds.
-SEED = 8
+SEED = 75
 
 
 def test_everything_is_once_and_whole_while_processes_die(
