@@ -1,6 +1,7 @@
 """The same processes on PostgreSQL: a turn, a killed worker, a stream that is whole."""
 
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,16 +12,18 @@ from tests.e2e.stack import Stack, new_session, say
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     with warnings.catch_warnings():
         # Where it would keep state that we do not share depends on who runs the tests.
         warnings.simplefilter("ignore")
         from pgserver.postgres_server import get_server
-    server = get_server(tmp_path_factory.mktemp("postgres"))
-    server.psql("CREATE DATABASE everloop;")
-    socket = server.get_uri().partition("host=")[2]
-    yield f"postgresql+asyncpg://postgres@/everloop?host={socket}"
-    server.cleanup()
+    # Not among pytest's own directories, which other runs of pytest lock.
+    with tempfile.TemporaryDirectory(prefix="everloop-postgres-") as directory:
+        server = get_server(directory)
+        server.psql("CREATE DATABASE everloop;")
+        socket = server.get_uri().partition("host=")[2]
+        yield f"postgresql+asyncpg://postgres@/everloop?host={socket}"
+        server.cleanup()
 
 
 def test_a_turn_survives_its_worker_on_postgresql(

@@ -1,4 +1,5 @@
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -27,15 +28,18 @@ def postgres_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         from pgserver.postgres_server import get_server
-    server = get_server(tmp_path_factory.mktemp("postgres"))
-    # A test database need not outlive a power cut.
-    server.psql("ALTER SYSTEM SET fsync = off;")
-    server.psql("SELECT pg_reload_conf();")
-    server.psql("CREATE DATABASE template;")
-    socket = server.get_uri().partition("host=")[2]
-    migrate(_postgres_url(socket, "template"))
-    yield socket
-    server.cleanup()
+    # Started by root, the server runs as a user of its own, whom another run of pytest that starts
+    # meanwhile would lock out of the directory that all runs share.
+    with tempfile.TemporaryDirectory(prefix="everloop-postgres-") as directory:
+        server = get_server(directory)
+        # A test database need not outlive a power cut.
+        server.psql("ALTER SYSTEM SET fsync = off;")
+        server.psql("SELECT pg_reload_conf();")
+        server.psql("CREATE DATABASE template;")
+        socket = server.get_uri().partition("host=")[2]
+        migrate(_postgres_url(socket, "template"))
+        yield socket
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
