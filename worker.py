@@ -28,7 +28,7 @@ from activities.model.warm import warm
 from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
-from activities.runs import HarnessHandler, RunActivities
+from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools, environment_spec
@@ -48,6 +48,7 @@ from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
 from workflows.provisioning import Provisioning
 from workflows.retention import Retention
+from workflows.run_agent import RunAgent
 from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
@@ -84,12 +85,14 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         catalog = ToolCatalog(store, settings.host_id)
         models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
+        agents = AgentActivities(store, settings)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
             workflows=[
                 HarnessSession,
                 RunHarness,
+                RunAgent,
                 Provisioning,
                 DeleteSession,
                 DeleteActor,
@@ -109,6 +112,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 runs.read_run,
                 runs.run_is_alive,
                 runs.stop_run,
+                agents.admit_agent,
+                agents.finish_agent,
                 provisioning.settle,
                 provisioning.find_sessions,
                 provisioning.end_session,

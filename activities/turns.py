@@ -31,6 +31,11 @@ UNREACHABLE = (
     "not answer, or the call ended it repeatedly. It may have had a partial effect; it is not run "
     "again by itself."
 )
+#: The same of a call whose agent was ended from outside.
+AGENT_STOPPED = (
+    "Error: the agent was stopped before it had a result. It may have had a partial effect; it is "
+    "not run again by itself."
+)
 
 
 class TurnActivities:
@@ -89,7 +94,10 @@ class TurnActivities:
     async def give_up_call(self, call: GiveUpCall) -> None:
         """Write down that a call could not be run."""
         await self._store.calls.finish(
-            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(UNREACHABLE,)
+            session_key(),
+            call.tool_use_id,
+            status=ToolStatus.ERROR,
+            content=(AGENT_STOPPED if call.why == "agent_stopped" else UNREACHABLE,),
         )
 
     @activity.defn(name=Activity.CLOSE_TURN)
@@ -130,4 +138,5 @@ def call_ref(call: CallRecord) -> CallRef:
     if call.name == SHELL.name and call.kind is ToolKind.SANDBOX:
         # A decider may have changed the arguments, and with them the time that the command has.
         seconds = max(seconds, shell_seconds(call.input))
-    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds)
+    agent = call.kind is ToolKind.AGENT
+    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds, agent=agent)
