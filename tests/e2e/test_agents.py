@@ -1,10 +1,14 @@
 """Harnesses as tools of harnesses: results, failures, people, cancellation, depth, deaths."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from temporalio.client import Client
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from contracts.agents import MAX_AGENT_DEPTH, agent_session_id
 from contracts.ids import session_key
@@ -13,6 +17,9 @@ from tests.e2e.stack import APPROVAL, Stack, Told, new_session, say, wait_until
 from tests.providers.background import in_background
 from tests.providers.said import Said
 from tests.providers.server import Asked, speaking
+from worker import PASSTHROUGH
+from workflows.run_agent import RunAgent
+from workflows.session import HarnessSession
 
 OPENAI = {"liteLlmModelConfig": {"modelId": "openai/gpt-5.4"}}
 ACCOUNT = "000000000000"
@@ -85,6 +92,22 @@ def test_an_agents_last_words_are_the_calls_result(house: Stack) -> None:
     assert lines(house, "agent.txt") == ["done"]
     child = place(arn, session, told.tool_uses[0]["toolUseId"])
     assert list(invocations(house, helper, child))
+
+
+async def test_histories_replay_and_hold_neither_task_nor_result(house: Stack) -> None:
+    arn, session = team(house, house.harness()), new_session()
+    told = await asyncio.to_thread(
+        house.invoke, arn, session, say("Run the shell command `echo secret-task`")
+    )
+    client = await Client.connect(house.temporal)
+    key = session_key(ACCOUNT, arn.split("/")[1], session)
+    runner = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
+    replayer = Replayer(workflows=[HarnessSession, RunAgent], workflow_runner=runner)
+    for workflow_id in (key, f"{key}/agent/{told.tool_uses[0]['toolUseId']}"):
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        assert "secret-task" not in history.to_json()
+        assert all(b"secret-task" not in event.SerializeToString() for event in history.events)
+        await replayer.replay_workflow(history)
 
 
 def test_agents_that_cannot_run_are_results(house: Stack) -> None:
