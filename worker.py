@@ -30,7 +30,7 @@ from activities.parked import knows_attributes, push_owed
 from activities.provisioning import ProvisioningActivities
 from activities.retention import schedule_retention
 from activities.rollout import deployment, promote
-from activities.runs import HarnessHandler, RunActivities
+from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools, environment_spec
@@ -52,6 +52,7 @@ from workflows.deletion import DeleteActor, DeleteSession
 from workflows.notices import DeliverNotice
 from workflows.provisioning import Provisioning
 from workflows.retention import Retention
+from workflows.run_agent import RunAgent
 from workflows.run_harness import RunHarness
 from workflows.session import HarnessSession
 
@@ -89,12 +90,14 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
         notices = NoticeActivities(store, settings.webhook)
+        agents = AgentActivities(store, settings)
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
             workflows=[
                 HarnessSession,
                 RunHarness,
+                RunAgent,
                 Provisioning,
                 DeleteSession,
                 DeleteActor,
@@ -116,6 +119,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 runs.read_run,
                 runs.run_is_alive,
                 runs.stop_run,
+                agents.admit_agent,
+                agents.finish_agent,
                 provisioning.settle,
                 provisioning.find_sessions,
                 provisioning.end_session,

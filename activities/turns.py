@@ -37,6 +37,11 @@ _FILES_THERE = (
     " The session's files are there, and no other machine has them: tools work again when that "
     "machine does."
 )
+#: The same of a call whose agent was ended from outside.
+AGENT_STOPPED = (
+    "Error: the agent was stopped before it had a result. It may have had a partial effect; it is "
+    "not run again by itself."
+)
 
 
 class TurnActivities:
@@ -109,13 +114,17 @@ class TurnActivities:
     @activity.defn(name=Activity.GIVE_UP_CALL)
     async def give_up_call(self, call: GiveUpCall) -> None:
         """Write down that a call could not be run, and by whom."""
+        text = AGENT_STOPPED if call.why == "agent_stopped" else await self._unreachable()
+        await self._store.calls.finish(
+            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(text,)
+        )
+
+    async def _unreachable(self) -> str:
         host = await self._store.environments.host_of(session_key())
         text = UNREACHABLE.format(named="" if host is None else f" (sandbox host {host!r})")
         if host is not None and host not in await self._store.environments.alive():
             text += _FILES_THERE
-        await self._store.calls.finish(
-            session_key(), call.tool_use_id, status=ToolStatus.ERROR, content=(text,)
-        )
+        return text
 
     @activity.defn(name=Activity.CLOSE_TURN)
     async def close_turn(self, end: CloseTurn) -> tuple[str, ...]:
@@ -155,4 +164,5 @@ def call_ref(call: CallRecord) -> CallRef:
     if call.name == SHELL.name and call.kind is ToolKind.SANDBOX:
         # A decider may have changed the arguments, and with them the time that the command has.
         seconds = max(seconds, shell_seconds(call.input))
-    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds)
+    agent = call.kind is ToolKind.AGENT
+    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds, agent=agent)

@@ -173,6 +173,8 @@ class DecisionRecord:
         decided_at: UTC.
         decided_by: who made the last vote that counted, or `BY_DEADLINE`, `BY_CALLER`.
         votes: in the order in which they were cast; empty in lists.
+        root_session: for an agent's call, the session of the invocation that a caller began, as
+            `HARNESS_ID/RUNTIME_SESSION_ID`.
     """
 
     id: str
@@ -197,6 +199,7 @@ class DecisionRecord:
     decided_at: datetime | None
     decided_by: str | None
     votes: tuple[VoteRecord, ...] = ()
+    root_session: str | None = None
 
     @property
     def runs_here(self) -> bool:

@@ -5,6 +5,11 @@ AWS's service model has no member for these. They are versioned with the harness
 CreateHarness and UpdateHarness, and kept by an update that does not name them.
 """
 
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from contracts.agents import MAX_AGENTS, Agent
 from contracts.approvals import Approvals
 from contracts.base import WireValue
 from contracts.egress import Egress
@@ -16,3 +21,14 @@ class HarnessExtensions(WireValue):
     approvals: Approvals | None = None
     #: What commands may reach of the network; nothing when it is absent.
     egress: Egress | None = None
+    #: Other harnesses that the model may call as tools.
+    agents: Annotated[tuple[Agent, ...], Field(max_length=MAX_AGENTS)] | None = None
+
+    @field_validator("agents")
+    @classmethod
+    def _named_apart(cls, agents: tuple[Agent, ...] | None) -> tuple[Agent, ...] | None:
+        names = [agent.name for agent in agents or ()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two agents are named {twice}")
+        return agents

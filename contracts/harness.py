@@ -9,9 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from contracts.agents import Lineage
 from contracts.authorizer import AuthorizerConfiguration
 from contracts.base import WireValue
+from contracts.errors import invalid
 from contracts.extensions import HarnessExtensions
+from contracts.tools import OUTPUT_TOOL
 
 #: AWS's default model when a harness names none (GetHarness shows it).
 DEFAULT_MODEL_ID = "global.anthropic.claude-sonnet-4-6"
@@ -213,6 +216,10 @@ class Environment(WireValue):
         return tuple(one for one in self.filesystems if one.access_point_arn is not None)
 
 
+#: Names of the tools that every harness may offer.
+_OWN_NAMES = ("shell", "file_operations", OUTPUT_TOOL)
+
+
 class HarnessConfig(WireValue):
     """Everything a version of a harness fixes, with defaults filled in."""
 
@@ -231,6 +238,19 @@ class HarnessConfig(WireValue):
     #: Without one, callers sign.
     authorizer_configuration: AuthorizerConfiguration | None = None
     extensions: HarnessExtensions = HarnessExtensions()
+
+    def check_agents(self) -> None:
+        """See that no agent has the name of another tool.
+
+        Raises:
+            ServiceError: ValidationException.
+        """
+        taken = {*_OWN_NAMES, *(tool.name for tool in self.tools)}
+        for index, agent in enumerate(self.extensions.agents or ()):
+            if agent.name in taken:
+                raise invalid(
+                    f"extensions.agents[{index}].name", f"{agent.name!r} is another tool's name"
+                )
 
 
 class Overrides(WireValue):
@@ -264,6 +284,8 @@ class RunConfig(WireValue):
     actor_id: str
     config: HarnessConfig
     output: OutputSpec | None = None
+    #: Where it comes from, when another harness called this one.
+    lineage: Lineage | None = None
 
     @classmethod
     def merge(
@@ -276,18 +298,26 @@ class RunConfig(WireValue):
         config: HarnessConfig,
         overrides: Overrides,
         output: OutputSpec | None = None,
+        lineage: Lineage | None = None,
     ) -> "RunConfig":
-        """Apply a call's overrides to a version's configuration; `tools` replaces the list."""
+        """Apply a call's overrides to a version's configuration; `tools` replaces the list.
+
+        Raises:
+            ServiceError: ValidationException: a tool has the name of one of the harness's agents.
+        """
         changes = {
             name: getattr(overrides, name)
             for name in Overrides.model_fields
             if getattr(overrides, name) is not None
         }
+        changed = config.model_copy(update=changes)
+        changed.check_agents()
         return cls(
             harness_arn=harness_arn,
             harness_name=harness_name,
             harness_version=harness_version,
             actor_id=actor_id,
-            config=config.model_copy(update=changes),
+            config=changed,
             output=output,
+            lineage=lineage,
         )

@@ -18,6 +18,40 @@ class RunActivity(StrEnum):
     READ = "read_run"
     ALIVE = "run_is_alive"
     STOP = "stop_run"
+    ADMIT_AGENT = "admit_agent"
+    FINISH_AGENT = "finish_agent"
+
+
+#: The workflow type that runs a harness for a tool call of another one.
+AGENT_WORKFLOW = "RunAgent"
+
+
+@dataclass(frozen=True)
+class AgentCall:
+    """A tool call that runs another harness; its task is in the store.
+
+    Attributes:
+        session: the calling session's key.
+        invocation_id: the invocation whose turn runs the call.
+        tool_use_id: the call.
+    """
+
+    session: str
+    invocation_id: str
+    tool_use_id: str
+
+
+@dataclass(frozen=True)
+class FinishAgent:
+    """An agent's run that has ended, or was given up: its result is the call's.
+
+    Attributes:
+        call: the call.
+        admitted: the run.
+    """
+
+    call: AgentCall
+    admitted: "AdmittedRun"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class ToolKind(StrEnum):
     SANDBOX = "sandbox"
     #: Handed to the caller, whose answer resumes the turn.
     INLINE = "inline"
+    #: Run as another harness, by a workflow of its own.
+    AGENT = "agent"
     #: Not run at all: calling it with arguments that fit gives the invocation's structured result.
     OUTPUT = "output"
 

@@ -94,11 +94,13 @@ class CallRef:
         id: the tool-call id.
         queue: the task queue that runs it; None hands it to the caller.
         timeout_s: seconds that it may take, its runner's own overhead included.
+        agent: whether it runs another harness, as a child workflow on that queue.
     """
 
     id: str
     queue: str | None
     timeout_s: int = 60
+    agent: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class DropEnvironment:
 class GiveUpCall:
     """A tool call that could not be run: its result will say why.
 
-    `why` is a stable code: `host_unreachable`, `failed`.
+    `why` is a stable code: `unreachable`, or `agent_stopped`.
     """
 
     invocation_id: str

@@ -24,6 +24,7 @@ from contracts.decisions import (
     VoteState,
 )
 from contracts.errors import AwsError, ServiceError
+from contracts.harness import RunConfig
 from contracts.notices import NoticeKind
 from contracts.records import InvocationState
 from contracts.tools import ToolKind
@@ -83,13 +84,14 @@ def open_decisions(locked: LockedSession, calls: Sequence[Row[Any]]) -> None:
     """Open a decision about each call that begins to wait."""
     place = locked.connection.execute(_SESSION, {"key": locked.key}).one()
     now = datetime.now(UTC)
-    versions: dict[str, str] = {}
+    configs: dict[str, RunConfig] = {}
     rows: list[dict[str, Any]] = []
     who: list[dict[str, str]] = []
     for each in calls:
-        if each.invocation_id not in versions:
+        if each.invocation_id not in configs:
             asked = invocations.find_with_config(locked.connection, locked.key, each.invocation_id)
-            versions[each.invocation_id] = asked.config.harness_version
+            configs[each.invocation_id] = asked.config
+        lineage = configs[each.invocation_id].lineage
         gate: Gate = each.gate or Gate(namespace=each.name)
         name = decision_id(locked.key, each.id)
         rows.append(
@@ -99,9 +101,10 @@ def open_decisions(locked: LockedSession, calls: Sequence[Row[Any]]) -> None:
                 "tool_use_id": each.id,
                 "account": place.account,
                 "harness_id": place.harness_id,
-                "harness_version": versions[each.invocation_id],
+                "harness_version": configs[each.invocation_id].harness_version,
                 "runtime_session_id": place.runtime_session_id,
                 "invocation_id": each.invocation_id,
+                "root_session": lineage.root_session if lineage else None,
                 "tool": each.name,
                 "kind": each.kind,
                 "proposed": each.input,
@@ -243,6 +246,7 @@ def record(row: Row[Any], votes: tuple[VoteRecord, ...] = ()) -> DecisionRecord:
         decided_at=row.decided_at,
         decided_by=row.decided_by,
         votes=votes,
+        root_session=row.root_session,
     )
 
 

@@ -20,6 +20,7 @@ decision = sa.Table(
     sa.Column("harness_version", sa.String, nullable=False),
     sa.Column("runtime_session_id", sa.String, nullable=False),
     sa.Column("invocation_id", sa.String, nullable=False),
+    sa.Column("root_session", sa.String),
     sa.Column("tool", Words, nullable=False),
     sa.Column("kind", sa.String),
     sa.Column("proposed", Document(dict[str, object]), nullable=False),

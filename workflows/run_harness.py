@@ -101,13 +101,7 @@ class RunHarness:
         self._news = self._news or not end.waiting
 
     async def _begin(self) -> AdmittedRun:
-        admitted = await workflow.execute_local_activity(
-            RunActivity.ADMIT,
-            AdmitRun(self._run, self._key),
-            result_type=AdmittedRun,
-            start_to_close_timeout=STORE_TIMEOUT,
-            retry_policy=STORE_RETRY,
-        )
+        admitted = await self._admit()
         to_come = await workflow.execute_activity(
             RunActivity.DELIVER,
             admitted,
@@ -117,6 +111,15 @@ class RunHarness:
         )
         self._news = self._news or not to_come
         return admitted
+
+    async def _admit(self) -> AdmittedRun:
+        return await workflow.execute_local_activity(
+            RunActivity.ADMIT,
+            AdmitRun(self._run, self._key),
+            result_type=AdmittedRun,
+            start_to_close_timeout=STORE_TIMEOUT,
+            retry_policy=STORE_RETRY,
+        )
 
     async def _end(self, admitted: AdmittedRun) -> RunState:
         """Wait for the end.
@@ -136,8 +139,11 @@ class RunHarness:
                 if not state.waiting:
                     return state
             if workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(replace(self._run, deadline_s=self._deadline_s))
+                self._renew()
             check = min(check * 2, LAST_CHECK)
+
+    def _renew(self) -> NoReturn:
+        workflow.continue_as_new(replace(self._run, deadline_s=self._deadline_s))
 
     async def _hear(self, patience: timedelta) -> bool:
         """Wait for news; False when none came in time."""

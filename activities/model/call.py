@@ -282,7 +282,12 @@ class ModelCalls:
             stop_reason=settled.stop_reason,
             output_tokens=settled.usage.output_tokens,
             calls=tuple(
-                CallRef(call.block.id, None if call.gate else call.queue, call.timeout_s)
+                CallRef(
+                    call.block.id,
+                    None if call.gate else call.queue,
+                    call.timeout_s,
+                    agent=call.kind is ToolKind.AGENT,
+                )
                 for call in calls
                 if call.failure is None and call.outcome is None
             ),
@@ -347,7 +352,7 @@ def _reply_again(run: RunConfig, settled: StepRecord) -> ModelReply:
         stop_reason=settled.stop_reason,
         output_tokens=settled.usage.output_tokens,
         calls=tuple(
-            CallRef(call.id, call.runner, call.timeout_s)
+            CallRef(call.id, call.runner, call.timeout_s, agent=call.kind is ToolKind.AGENT)
             for call in settled.calls
             if call.state in (CallState.REQUESTED, CallState.WAITING)
         ),

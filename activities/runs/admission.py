@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import asdict, dataclass, replace
 
+from contracts.agents import Lineage
 from contracts.errors import invalid
 from contracts.faults import Faults
 from contracts.harness import OutputSpec, RunConfig
@@ -45,8 +46,21 @@ class Asker:
         return f"run-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]}"
 
 
-async def admit(store: Store, settings: Settings, run: HarnessRun, asker: Asker) -> AdmittedRun:
+async def admit(
+    store: Store,
+    settings: Settings,
+    run: HarnessRun,
+    asker: Asker,
+    lineage: Lineage | None = None,
+) -> AdmittedRun:
     """Keep an invocation; when it was admitted before, find it.
+
+    Args:
+        store: keeps it.
+        settings: how the process is configured.
+        run: what is asked for.
+        asker: who asks.
+        lineage: where it comes from, when another harness asks.
 
     Raises:
         ServiceError: the run is refused; the message names what is wrong.
@@ -64,7 +78,7 @@ async def admit(store: Store, settings: Settings, run: HarnessRun, asker: Asker)
     )
     known = await store.turns.invocation(admitted.session, admitted.invocation_id)
     if known is None:
-        config = _config(run, harness, arn)
+        config = _config(run, harness, arn, lineage)
         config_digest = await store.configs.put(config)
     else:
         # A repeated admission keeps what the first one fixed.
@@ -97,7 +111,9 @@ def _check(run: HarnessRun) -> None:
         raise invalid("timeout", "must be more than nothing")
 
 
-def _config(run: HarnessRun, harness: HarnessRecord, arn: str) -> RunConfig:
+def _config(
+    run: HarnessRun, harness: HarnessRecord, arn: str, lineage: Lineage | None
+) -> RunConfig:
     config = RunConfig.merge(
         harness_arn=arn,
         harness_name=harness.name,
@@ -106,6 +122,7 @@ def _config(run: HarnessRun, harness: HarnessRecord, arn: str) -> RunConfig:
         config=harness.config,
         overrides=read_document(run.overrides or {}, "overrides"),
         output=_output(run),
+        lineage=lineage,
     )
     if config.output and any(tool.name == OUTPUT_TOOL for tool in config.config.tools):
         raise invalid("tools", f"a run with an output cannot have a tool named {OUTPUT_TOOL}")

@@ -3,10 +3,12 @@
 from typing import Any
 
 from activities.tools.schemas import BUILTIN_TOOLS, MAX_SHELL_TIMEOUT_S, SHELL, SHELL_TIMEOUT_S
+from contracts.agents import AGENTS, TASK_SCHEMA, Agent
 from contracts.allowed_tools import is_allowed
 from contracts.harness import HarnessConfig, OutputSpec, RunConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
 from contracts.tools import OUTPUT_TOOL, Repeat, ToolKind, ToolSpec
+from contracts.turn import TASK_QUEUE
 from store import Store
 
 #: A file operation is local to the environment; this only bounds a wedged one.
@@ -27,8 +29,12 @@ class ToolCatalog:
         self._host_id = host_id
 
     def offered(self, run: RunConfig) -> tuple[ToolSpec, ...]:
-        """The tools that the model is shown: built-ins, then the harness's own, in its order."""
-        candidates = (*BUILTIN_TOOLS, *(_inline(tool) for tool in run.config.tools))
+        """The tools that the model is shown: built-ins, the harness's own, then its agents."""
+        candidates = (
+            *BUILTIN_TOOLS,
+            *(_inline(tool) for tool in run.config.tools),
+            *(_agent(agent) for agent in run.config.extensions.agents or ()),
+        )
         allowed = run.config.allowed_tools
         offered = [spec for spec in candidates if is_allowed(spec.namespace, spec.name, allowed)]
         if run.output is not None:
@@ -45,10 +51,15 @@ class ToolCatalog:
         """
         if spec.kind is ToolKind.INLINE:
             return None
+        if spec.kind is ToolKind.AGENT:
+            return TASK_QUEUE
         return sandbox_queue(await self._store.environments.assign(session, None) or self._host_id)
 
     def timeout_for(self, spec: ToolSpec, arguments: dict[str, Any]) -> int:
         """Seconds that a call may take, by the tool's own rules."""
+        if spec.kind is ToolKind.AGENT:
+            # The turn's own limit bounds it.
+            return 0
         if spec.name != SHELL.name:
             return FILE_TIMEOUT_S
         return shell_seconds(arguments)
@@ -74,6 +85,17 @@ def _output(spec: OutputSpec) -> ToolSpec:
         kind=ToolKind.OUTPUT,
         namespace=OUTPUT_TOOL,
         repeat=Repeat.IDEMPOTENT,
+    )
+
+
+def _agent(agent: Agent) -> ToolSpec:
+    return ToolSpec(
+        name=agent.name,
+        description=agent.description,
+        schema=TASK_SCHEMA,
+        kind=ToolKind.AGENT,
+        namespace=AGENTS,
+        repeat=Repeat.KEYED,
     )
 
 

@@ -10,7 +10,7 @@ from api.environment_config import Installation
 from api.gate import verifies
 from api.harness_config import read_config, read_update
 from api.harness_view import show_harness, show_summary, show_version
-from api.own.extensions import read_extensions
+from api.own.extensions import extended, read_extensions
 from api.tags import check_tags
 from contracts.extensions import HarnessExtensions
 from contracts.harness import HarnessConfig
@@ -29,7 +29,7 @@ async def create_harness(context: Context, call: Call) -> Mapping[str, Any]:
     record = await context.store.harnesses.create(
         context.settings.account,
         call.params["harnessName"],
-        _extended(config, extensions),
+        extended(config, extensions),
         client_token=call.params.get("clientToken"),
         params_digest=_digest(call.params, extensions),
         tags=tags,
@@ -82,7 +82,7 @@ async def update_harness(context: Context, call: Call) -> Mapping[str, Any]:
         changed = read_update(config, call.params, here)
         if "authorizerConfiguration" in call.params:
             check_reach(changed, local=not verifies(context.settings))
-        return _extended(changed, extensions)
+        return extended(changed, extensions)
 
     record = await context.store.harnesses.update(
         context.settings.account,
@@ -108,10 +108,6 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
     )
     await context.provisioner.start(record.operation)
     return {"harness": show_harness(record, context.settings)}
-
-
-def _extended(config: HarnessConfig, extensions: HarnessExtensions | None) -> HarnessConfig:
-    return config if extensions is None else config.model_copy(update={"extensions": extensions})
 
 
 def _installation(context: Context) -> Installation:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from api.context import Context
 from api.own.request import OwnRequest
+from contracts.agents import AGENTS
 from contracts.approvals import Approvals, judge
 from contracts.base import WireValue
 from contracts.harness import HarnessConfig
@@ -64,4 +65,6 @@ def _pair(tool: str, config: HarnessConfig) -> tuple[str, str]:
     if tool.startswith("@"):
         namespace, _, name = tool[1:].partition("/")
         return namespace, name
+    if any(each.name == tool for each in config.extensions.agents or ()):
+        return AGENTS, tool
     return (tool if any(each.name == tool for each in config.tools) else BUILTIN), tool

@@ -167,6 +167,7 @@ def _shown(found: DecisionRecord) -> dict[str, Any]:
         "harnessVersion": found.harness_version,
         "runtimeSessionId": found.runtime_session_id,
         "invocationId": found.invocation_id,
+        "rootSession": found.root_session,
         "toolUseId": found.tool_use_id,
         "tool": found.tool,
         "runBy": "everloop" if found.runs_here else "caller",

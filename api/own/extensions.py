@@ -9,6 +9,7 @@ from api.digest import request_digest
 from api.own.request import OwnRequest, read_value
 from contracts.errors import AwsError, ServiceError
 from contracts.extensions import HarnessExtensions
+from contracts.harness import HarnessConfig
 from contracts.records import HarnessRecord
 
 #: Carries a harness's extensions as JSON in CreateHarness and UpdateHarness, so that no version
@@ -42,11 +43,12 @@ async def put_extensions(context: Context, request: OwnRequest) -> Mapping[str, 
         newest = await context.store.harnesses.get(
             context.settings.account, request.labels["harnessId"]
         )
+        extended(newest.config, wanted)
         return {**_show(newest), "extensions": _document(wanted)}
     record = await context.store.harnesses.update(
         context.settings.account,
         request.labels["harnessId"],
-        lambda config: config.model_copy(update={"extensions": wanted}),
+        lambda config: extended(config, wanted),
         client_token=request.headers.get(CLIENT_TOKEN_HEADER),
         params_digest=request_digest(wanted.model_dump(mode="json")),
     )
@@ -70,6 +72,18 @@ def read_extensions(headers: Mapping[str, str]) -> HarnessExtensions | None:
             AwsError.VALIDATION, f"The {EXTENSIONS_HEADER} header does not hold JSON."
         ) from error
     return read_value(HarnessExtensions, value, path=EXTENSIONS_HEADER)
+
+
+def extended(config: HarnessConfig, extensions: HarnessExtensions | None) -> HarnessConfig:
+    """A configuration with other extensions; its own stay when there are none.
+
+    Raises:
+        ServiceError: ValidationException: an agent has the name of another tool.
+    """
+    if extensions is not None:
+        config = config.model_copy(update={"extensions": extensions})
+    config.check_agents()
+    return config
 
 
 def _show(record: HarnessRecord) -> dict[str, Any]:

@@ -219,6 +219,8 @@ def describe(decision: "Json") -> str:
     lines.append(
         f"  of {d['harnessId']} version {d['harnessVersion']}, session {d['runtimeSessionId']}"
     )
+    if d.get("rootSession"):
+        lines.append(f"  for session {d['rootSession']}, whose agents called it")
     who = _who(d["deciders"])
     rule = f", by {d['rule']}" if d.get("rule") else ""
     more = f"; {d['required']} must agree" if d["required"] > 1 else ""

@@ -1,0 +1,210 @@
+"""Harnesses as tools of harnesses: results, failures, people, cancellation, depth, deaths."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from contracts.agents import MAX_AGENT_DEPTH, agent_session_id
+from contracts.ids import session_key
+from tests.e2e.people import Json, Refused, gated, invocations, own, resumed, vote, waiting
+from tests.e2e.stack import APPROVAL, Stack, Told, new_session, say, wait_until
+from tests.providers.background import in_background
+from tests.providers.said import Said
+from tests.providers.server import Asked, speaking
+from worker import PASSTHROUGH
+from workflows.run_agent import RunAgent
+from workflows.session import HarnessSession
+
+OPENAI = {"liteLlmModelConfig": {"modelId": "openai/gpt-5.4"}}
+ACCOUNT = "000000000000"
+
+
+def boss(asked: Asked) -> Said:
+    """Gives what it is told to its agent, and tells what came back."""
+    newest = asked.body["messages"][-1]
+    if newest["role"] == "tool":
+        return Said(text=f"It came back: {words(newest['content'])}")
+    return Said(calls=(("helper", {"task": words(newest["content"])}),))
+
+
+def words(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(each["text"] for each in content)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with in_background(lambda: speaking(boss)) as providers:
+        running = Stack(
+            tmp_path_factory.mktemp("agents") / "data",
+            OPENAI_API_KEY="test",
+            OPENAI_API_BASE=f"{providers.url}/v1",
+        ).start()
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def extend(stack: Stack, arn: str, extensions: Json) -> None:
+    harness_id = arn.split("/")[1]
+    own(stack, "PUT", f"harnesses/{harness_id}/extensions", extensions)
+    control = stack.control
+    wait_until(
+        lambda: control.get_harness(harnessId=harness_id)["harness"]["status"] == "READY",
+        what="the agents did not come into force",
+    )
+
+
+def team(stack: Stack, helper: str, **extensions: Any) -> str:
+    """A harness with one agent; its ARN."""
+    arn = stack.harness(model=OPENAI)
+    agent = {"name": "helper", "harness": helper, "description": "Does what it is told."}
+    extend(stack, arn, {"agents": [agent], **extensions})
+    return arn
+
+
+def place(arn: str, session: str, call: str) -> str:
+    """The session in which an agent was called."""
+    return agent_session_id(session_key(ACCOUNT, arn.split("/")[1], session), call)
+
+
+def lines(stack: Stack, name: str) -> list[str]:
+    found = stack.volume_files(name)
+    return found[0].read_text().split() if found else []
+
+
+def test_an_agents_last_words_are_the_calls_result(house: Stack) -> None:
+    helper, session = house.harness(), new_session()
+    arn = team(house, helper)
+    told = house.invoke(arn, session, say("Run the shell command `echo done | tee -a agent.txt`"))
+    assert told.stops == ["tool_use", "tool_result", "end_turn"]
+    assert "It came back: The command gave:\n\n```\ndone" in told.text
+    assert lines(house, "agent.txt") == ["done"]
+    child = place(arn, session, told.tool_uses[0]["toolUseId"])
+    assert list(invocations(house, helper, child))
+
+
+async def test_histories_replay_and_hold_neither_task_nor_result(house: Stack) -> None:
+    arn, session = team(house, house.harness()), new_session()
+    told = await asyncio.to_thread(
+        house.invoke, arn, session, say("Run the shell command `echo secret-task`")
+    )
+    client = await Client.connect(house.temporal)
+    key = session_key(ACCOUNT, arn.split("/")[1], session)
+    runner = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
+    replayer = Replayer(workflows=[HarnessSession, RunAgent], workflow_runner=runner)
+    for workflow_id in (key, f"{key}/agent/{told.tool_uses[0]['toolUseId']}"):
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        assert "secret-task" not in history.to_json()
+        assert all(b"secret-task" not in event.SerializeToString() for event in history.events)
+        await replayer.replay_workflow(history)
+
+
+def test_agents_that_cannot_run_are_results(house: Stack) -> None:
+    arn = team(house, "nobody")
+    told = house.invoke(arn, new_session(), say("Count to 2"))
+    assert told.stop_reason == "end_turn"
+    assert "It came back: Error: the agent was not run" in told.text and "nobody" in told.text
+    tired = team(house, house.harness(maxIterations=1))
+    told = house.invoke(tired, new_session(), say("Run the shell command `true`"))
+    assert "stopped early: max_iterations_exceeded" in told.text
+
+
+def test_agents_go_so_deep_and_no_deeper(house: Stack) -> None:
+    arn = house.harness(model=OPENAI)
+    itself = {"name": "helper", "harness": arn, "description": "Itself."}
+    extend(house, arn, {"agents": [itself]})
+    told = house.invoke(arn, new_session(), say("Dig."))
+    assert told.text.count("It came back: ") == MAX_AGENT_DEPTH + 1
+    assert f"{MAX_AGENT_DEPTH} deep at most" in told.text
+
+
+def test_what_waits_below_names_the_session_on_top(house: Stack, aside: ThreadPoolExecutor) -> None:
+    helper, session = gated(house, {"tools": ["shell"], "action": "ask"}), new_session()
+    arn = team(house, helper)
+    running: Future[Told] = aside.submit(
+        house.invoke, arn, session, say("Run the shell command `echo ran >> below.txt`")
+    )
+    top = f"{arn.split('/')[1]}/{session}"
+
+    def asked() -> Json | None:
+        found = own(house, "GET", "decisions?maxResults=100")["decisions"]
+        return next((each for each in found if each["rootSession"] == top), None)
+
+    decision = wait_until(asked, what="nothing waits")
+    assert decision is not None and decision["harnessId"] == helper.split("/")[1]
+    assert lines(house, "below.txt") == []
+    vote(house, decision, "approve")
+    assert running.result(timeout=60).stop_reason == "end_turn"
+    assert lines(house, "below.txt") == ["ran"]
+
+
+def test_an_agent_can_be_put_behind_people_and_its_task_edited(house: Stack) -> None:
+    rule = {"tools": ["@agents/helper"], "action": "ask"}
+    arn, session = team(house, house.harness(), approvals={"rules": [rule]}), new_session()
+    assert house.invoke(arn, session, say("Count to 2")).stops == ["tool_use"]
+    (decision,) = waiting(house, session)
+    assert (decision["arguments"], decision["rootSession"]) == ({"task": "Count to 2"}, None)
+    vote(house, decision, "approve", arguments={"task": "Count to 4"})
+    assert resumed(house, arn, session, decision)["stopReason"] == "end_turn"
+    path = f"harnesses/{arn.split('/')[1]}/sessions/{session}/transcript"
+    assert "1 2 3 4" in str(own(house, "GET", path))
+
+
+def test_a_cancelled_turn_cancels_its_agents(house: Stack, aside: ThreadPoolExecutor) -> None:
+    helper, session = house.harness(), new_session()
+    arn, key = team(house, helper), f"cancel-{new_session()}"
+    prompt = say(f"Run the shell command `touch {session}.begun; sleep 300`")
+    running: Future[Told] = aside.submit(house.invoke, arn, session, prompt, key=key)
+    wait_until(lambda: house.volume_files(f"{session}.begun"), what="the agent has not begun")
+    path = f"harnesses/{arn.split('/')[1]}/sessions/{session}/invocations/{key}/cancel"
+    own(house, "POST", path)
+    told = running.result(timeout=60)
+    assert told.stop_reason == "interrupted"
+    child = place(arn, session, told.tool_uses[0]["toolUseId"])
+    (inner,) = invocations(house, helper, child).values()
+    assert (inner["state"], inner["stopReason"]) == ("ended", "interrupted")
+
+
+def test_an_agent_runs_once_when_the_worker_dies(house: Stack, aside: ThreadPoolExecutor) -> None:
+    session, arn = new_session(), team(house, house.harness())
+    prompt = say("Run the shell command `echo ran >> once.txt; sleep 3; cat once.txt`")
+    running: Future[Told] = aside.submit(house.follow, arn, session, prompt, key=new_session())
+    wait_until(lambda: lines(house, "once.txt"), what="the agent has not begun")
+    house.kill("worker")
+    assert running.result(timeout=90).stop_reason == "end_turn"
+    assert lines(house, "once.txt") == ["ran"]
+
+
+@pytest.mark.parametrize(
+    ("agents", "problem"),
+    [
+        ([{"name": "shell"}], "shell"),
+        ([{"name": "request_approval"}], "request_approval"),
+        ([{"name": "a"}, {"name": "a"}], "two agents are named a"),
+        ([{"name": "no spaces"}], "name"),
+        ([{"name": "a", "qualifier": ""}], "qualifier"),
+    ],
+)
+def test_agents_that_cannot_be_are_refused(
+    house: Stack, plain: str, agents: list[Json], problem: str
+) -> None:
+    given = [{"harness": "any", "description": "Any.", **agent} for agent in agents]
+    with pytest.raises(Refused, match=problem) as refused:
+        own(house, "PUT", f"harnesses/{plain}/extensions?dryRun=true", {"agents": given})
+    assert refused.value.error == "ValidationException"
+
+
+@pytest.fixture(scope="module")
+def plain(house: Stack) -> str:
+    return house.harness(tools=[APPROVAL]).split("/")[1]
