@@ -93,9 +93,7 @@ async def test_a_dead_hosts_session_goes_to_one_that_shares_its_volumes(play: Pl
     await environments.put(mine, expected_generation=None)
     await environments.beat("host-1", lease_s=-1)
     assert await environments.assign(play.session, None) == "host-3"
-    moved = replace(
-        mine, host="host-3", generation=5, state=EnvironmentState.STOPPED, reference={}
-    )
+    moved = replace(mine, host="host-3", generation=5, state=EnvironmentState.STOPPED, reference={})
     assert await environments.get(play.session) == moved
     with pytest.raises(StaleAttempt):
         await environments.put(mine, expected_generation=4)
