@@ -24,6 +24,7 @@ from everloop.cli import (
     operator,
     sessions,
     shell,
+    snapshot,
     status,
     stop,
     transcript,
@@ -58,7 +59,7 @@ for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
     *(approvals, decisions),
-    *(execute, shell, stop, files),
+    *(execute, shell, stop, files, snapshot),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)
