@@ -42,7 +42,7 @@ _BY_CODE = {
     "unknown_id": AwsError.NOT_FOUND,
 }
 #: Errors that a host gives as they stand.
-_PASSED_ON = (AwsError.VALIDATION, AwsError.NOT_FOUND, AwsError.QUOTA)
+_PASSED_ON = (AwsError.VALIDATION, AwsError.NOT_FOUND, AwsError.QUOTA, AwsError.CONFLICT)
 
 
 class HostAway(EverloopError):

@@ -17,6 +17,8 @@ class EnvironmentState(StrEnum):
     STOPPED = "stopped"
     #: Stopped, and so long unused that its files were removed.
     EXPIRED = "expired"
+    #: Stopped, and its files were put back to a snapshot since.
+    RESTORED = "restored"
     #: Stopped, and its files are on another machine, which died: `reference["host"]` names it.
     FILES_LOST = "files_lost"
 

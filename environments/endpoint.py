@@ -35,6 +35,7 @@ from environments.commands import Commands, SpecOf
 from environments.endpoint_commands import CommandRoutes
 from environments.endpoint_files import FileRoutes
 from environments.endpoint_shells import ShellRoutes
+from environments.endpoint_snapshots import SnapshotRoutes
 from environments.host import SandboxHost
 from store import Store
 
@@ -123,6 +124,7 @@ class HostEndpoint:
         commands = CommandRoutes(self._store, self._host, self._commands)
         shells = ShellRoutes(self._store, self._host, self._commands)
         files = FileRoutes(self._store, self._host)
+        snapshots = SnapshotRoutes(self._store, self._host)
         app = Starlette(
             routes=[
                 Route("/commands", commands.follow, methods=["POST"]),
@@ -132,6 +134,9 @@ class HostEndpoint:
                 Route("/files", files.write, methods=["PUT"]),
                 Route("/files", files.change, methods=["POST"]),
                 Route("/files", files.delete, methods=["DELETE"]),
+                Route("/snapshots", snapshots.read, methods=["GET"]),
+                Route("/snapshots", snapshots.change, methods=["POST"]),
+                Route("/snapshots", snapshots.delete, methods=["DELETE"]),
             ],
             exception_handlers={
                 ServiceError: _refuse_service,

@@ -11,6 +11,7 @@ from contracts.environment import (
     CommandResult,
     EnvironmentRecord,
     EnvironmentSpec,
+    EnvironmentState,
     OutputPiece,
 )
 from contracts.errors import EnvironmentGone, EnvironmentRefused
@@ -48,7 +49,7 @@ class Environment:
         *,
         restarted: bool,
         spec: EnvironmentSpec | None = None,
-        expired: bool = False,
+        before: EnvironmentRecord | None = None,
     ) -> None:
         """Hold a running environment.
 
@@ -58,18 +59,24 @@ class Environment:
             record: which it is.
             restarted: whether an earlier one of the session had ended before this was started.
             spec: how it was asked for.
-            expired: whether the session's files had been removed before this was started.
+            before: the session's record when this was asked for, which tells of its files.
         """
         self._owner = owner
         self._provider = provider
         self.record = record
         self.restarted = restarted
-        self.expired = expired
+        state = before.state if before else None
+        #: Whether the session's files had been removed before this was started.
+        self.expired = state is EnvironmentState.EXPIRED
         self.spec = spec or EnvironmentSpec()
         #: What the model is told when the session's files take more than they may.
         self.full_note: str | None = None
+        #: Whether the session's files were put back to a snapshot before this was started.
+        self.restored = state is EnvironmentState.RESTORED
         #: The dead host that has the session's files, when this began without them.
         self.files_lost_with: str | None = None
+        if before is not None and state is EnvironmentState.FILES_LOST:
+            self.files_lost_with = str(before.reference.get("host", before.host))
         self._commands: dict[str, bool] = {}
 
     async def exec(

@@ -167,11 +167,9 @@ class SandboxHost:
             async with slot.lock:
                 before = slot.record or await self._records.get(session)
                 record, restarted = await self._ensure(slot, session, spec)
-            expired = before is not None and before.state is EnvironmentState.EXPIRED
             environment = Environment(
-                self, self._provider, record, restarted=restarted, spec=spec, expired=expired
+                self, self._provider, record, restarted=restarted, spec=spec, before=before
             )
-            environment.files_lost_with = _lost_with(before)
             if self._disk is not None:
                 if self._disk.full(session) or self._disk.due(session):
                     await self._disk.look(session, used=True)
@@ -251,6 +249,16 @@ class SandboxHost:
             await self._provider.delete(session)
             await self._records.delete(session)
             slot.record = None
+
+    async def replace_files(self, session: str, replace_them: Callable[[], None]) -> None:
+        """Stop a session's environment and have its files replaced; the next start tells of it."""
+        slot = self._slots.setdefault(session, _Slot())
+        async with slot.lock:
+            await self._stop(slot, session, STOP_GRACE_S)
+            await self._records.check_wanted(session)
+            # The record first: a host that was overtaken replaces nothing.
+            await self._records.mark_restored(session, self._host, self._provider.name)
+            await asyncio.to_thread(replace_them)
 
     async def _ensure(
         self, slot: _Slot, session: str, spec: EnvironmentSpec
@@ -484,9 +492,3 @@ class SandboxHost:
             except Exception:
                 # The database may be away for a while; the environments must stay looked after.
                 log.exception("looking after environments failed, and is tried again")
-
-
-def _lost_with(record: EnvironmentRecord | None) -> str | None:
-    if record is None or record.state is not EnvironmentState.FILES_LOST:
-        return None
-    return str(record.reference["host"])

@@ -24,6 +24,13 @@ USERS = 2**28
 TOOL_S = 30
 #: Entries of a volume that are counted; one with more is taken for full.
 ENTRIES_MAX = 2_000_000
+#: Where snapshots are, beside the volumes. No volume has such a name.
+SNAPSHOTS = ".snapshots"
+
+
+def aside(volume: Path) -> Path:
+    """Where a volume is while another takes its place."""
+    return volume.parent / SNAPSHOTS / volume.name / "replaced"
 
 
 class Volumes:
@@ -50,6 +57,10 @@ class Volumes:
         """
         path = self._path(session)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        old = aside(path)
+        if not path.exists() and old.exists():
+            # A host died between taking the old one away and putting the new one in its place.
+            old.rename(path)
         path.mkdir(mode=0o700, exist_ok=True)
         user = path.stat().st_uid
         if os.geteuid() == 0 and not FIRST_USER <= user < FIRST_USER + USERS:
@@ -79,6 +90,7 @@ class Volumes:
     def delete_named(self, name: str) -> None:
         """Remove the volume in the directory of this name. Idempotent."""
         path = self._directory / name
+        shutil.rmtree(path.parent / SNAPSHOTS / name, ignore_errors=True)
         if not path.exists():
             return
         self.release(path)

@@ -1,5 +1,6 @@
 """Records of local environments, the hosts that own them, and which host a session's belongs to."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -153,7 +154,9 @@ class Environments:
         """
         statement = sa.select(environment.c.session).where(
             environment.c.host == host,
-            environment.c.state == EnvironmentState.STOPPED.value,
+            environment.c.state.in_(
+                [EnvironmentState.STOPPED.value, EnvironmentState.RESTORED.value]
+            ),
             environment.c.used_at_ms < EpochMillis() - for_s * 1000,
         )
         if session is not None:
@@ -169,6 +172,22 @@ class Environments:
     async def forget_left(self, host: str, volume: str) -> None:
         """A host has removed a volume that was left there."""
         await self._database.update(lambda connection: forget_left(connection, host, volume))
+
+    async def mark_restored(self, session: str, host: str, provider: str) -> None:
+        """The files of a session, whose environment is stopped, are being put back to a snapshot.
+
+        Raises:
+            StaleAttempt: another host has the session, or its environment runs.
+        """
+        record = await self.get(session)
+        if record is None:
+            first = EnvironmentRecord(session, provider, host, 1, "", EnvironmentState.RESTORED, {})
+            await self.put(first, expected_generation=None)
+        elif record.host != host or record.state is EnvironmentState.RUNNING:
+            raise StaleAttempt(f"the environment of {session} is not stopped on {host}")
+        else:
+            restored = replace(record, state=EnvironmentState.RESTORED, reference={})
+            await self.put(restored, expected_generation=record.generation)
 
     async def delete(self, key: str) -> None:
         """Forget a session's environment and which host had it; it need not have one."""

@@ -40,7 +40,7 @@ _MOVE_RECORD = (
         host=sa.bindparam("heir_"),
         generation=environment.c.generation + 1,
         state=sa.case(
-            (environment.c.state == EnvironmentState.EXPIRED.value, environment.c.state),
+            (environment.c.state.in_(sa.bindparam("kept_", expanding=True)), environment.c.state),
             else_=sa.bindparam("state_", type_=sa.String),
         ),
         reference=sa.bindparam("reference_", type_=environment.c.reference.type),
@@ -117,7 +117,9 @@ def _move(
     # With a record to move, the old host cannot start an environment as if it were the first.
     insert_or_ignore(connection, environment, _no_record(key, heir))
     connection.execute(_MOVE_SESSION, {"key_": key, "heir_": heir})
-    connection.execute(
-        _MOVE_RECORD,
-        {"key_": key, "heir_": heir, "state_": state.value, "reference_": reference},
-    )
+    # What the model has yet to be told of its files.
+    kept = [EnvironmentState.EXPIRED.value]
+    if state is EnvironmentState.STOPPED:
+        kept += [EnvironmentState.RESTORED.value, EnvironmentState.FILES_LOST.value]
+    parameters = {"key_": key, "heir_": heir, "state_": state.value, "kept_": kept}
+    connection.execute(_MOVE_RECORD, parameters | {"reference_": reference})

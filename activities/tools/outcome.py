@@ -14,6 +14,10 @@ _RESTARTED = (
 _EXPIRED = (
     "The files of this session were removed because it was unused for long; {mount} is empty."
 )
+_RESTORED = (
+    "The files under {mount} were put back to an earlier snapshot since the environment was last "
+    "used; what was changed after it is gone, and so are processes and everything else."
+)
 _FILES_LOST = (
     "The machine that had this session's environment died with its files: {mount} was begun anew "
     "and is empty; processes and everything else are gone too."
@@ -52,6 +56,8 @@ def session_notes(call: SandboxCall) -> list[str]:
         notes.append(call.environment.full_note)
     if call.environment.files_lost_with is not None:
         notes.append(files_lost(call.spec.mount))
+    elif call.environment.restored:
+        notes.append(_RESTORED.format(mount=call.spec.mount))
     elif call.environment.expired:
         notes.append(_EXPIRED.format(mount=call.spec.mount))
     elif call.environment.restarted:

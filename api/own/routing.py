@@ -24,6 +24,7 @@ from api.own import (
     protected_resource,
     sessions,
     shell,
+    snapshots,
     usage,
 )
 from api.own.request import OwnHandler, OwnRequest
@@ -52,6 +53,7 @@ class OwnRoute:
 
 
 _SESSION = "harnesses/{harnessId}/sessions/{runtimeSessionId}"
+_SNAPSHOT = f"{_SESSION}/snapshots/{{snapshotId}}"
 _INVOCATION = f"{_SESSION}/invocations/{{invocationId}}"
 
 _ROUTES = (
@@ -84,6 +86,10 @@ _ROUTES = (
     OwnRoute("WriteSessionFile", "PUT", f"{_SESSION}/files", files.write_file),
     OwnRoute("ChangeSessionFiles", "POST", f"{_SESSION}/files", files.change_files),
     OwnRoute("DeleteSessionFile", "DELETE", f"{_SESSION}/files", files.delete_file),
+    OwnRoute("CreateSnapshot", "POST", f"{_SESSION}/snapshots", snapshots.create_snapshot),
+    OwnRoute("ListSnapshots", "GET", f"{_SESSION}/snapshots", snapshots.list_snapshots),
+    OwnRoute("RestoreSnapshot", "POST", f"{_SNAPSHOT}/restore", snapshots.restore_snapshot),
+    OwnRoute("DeleteSnapshot", "DELETE", _SNAPSHOT, snapshots.delete_snapshot),
     OwnRoute("BrowseSessionFiles", "GET", f"{_SESSION}/files/browse", browse.browse_files),
     OwnRoute(
         "HarnessProtectedResource",

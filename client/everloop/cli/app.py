@@ -26,6 +26,7 @@ from everloop.cli import (
     schedule,
     sessions,
     shell,
+    snapshot,
     status,
     stop,
     transcript,
@@ -60,7 +61,7 @@ for _module in (
     *(create, harnesses, versions, endpoint, apply),
     *(invoke, attach, cancel, sessions, transcript, fork, forget),
     *(approvals, decisions, notices, schedule),
-    *(execute, shell, stop, files),
+    *(execute, shell, stop, files, snapshot),
     *(usage, dev, status, env, operator, demo),
 ):
     _module.register(app)

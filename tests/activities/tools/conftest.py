@@ -25,7 +25,9 @@ SESSION = "session:000000000000:agent-0123456789:one"
 class Calls:
     """Asks for tool calls as a model would, and runs them as Temporal would."""
 
-    def __init__(self, store: Store, tools: SandboxTools) -> None:
+    def __init__(self, store: Store, host: SandboxHost) -> None:
+        tools = SandboxTools(store, host)
+        self.host = host
         self.store = store
         self.tools = tools
         self._step = -1
@@ -118,6 +120,6 @@ async def host(store: Store, tmp_path: Path) -> AsyncIterator[SandboxHost]:
 
 @pytest.fixture
 async def calls(store: Store, host: SandboxHost) -> Calls:
-    asked = Calls(store, SandboxTools(store, host))
+    asked = Calls(store, host)
     await asked.begin({"GREETING": "hello"})
     return asked

@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.tools.sandbox import environment_spec
 from contracts.egress import Egress
 from contracts.environment import EnvironmentSpec, EnvironmentState, SharedMount
+from contracts.errors import ErrorType
 from contracts.extensions import HarnessExtensions
 from contracts.harness import Environment, Filesystem, HarnessConfig, Network, RunConfig
 from contracts.messages import ToolStatus
 from contracts.records import CallRecord
 from contracts.tools import CallState
 from environments.host import SandboxHost
+from store import Store
 from tests.activities.tools.conftest import SESSION, Calls
 
 
@@ -275,3 +278,20 @@ async def test_the_environment_follows_the_harness(calls: Calls) -> None:
     record = await calls.store.environments.get(SESSION)
     assert record is not None and record.state is EnvironmentState.RUNNING
     assert dataclasses.asdict(record)["reference"]["idle_timeout_s"] == 900
+
+
+async def test_a_call_of_a_session_that_another_host_has_is_left_to_it(
+    calls: Calls, store: Store
+) -> None:
+    await calls.do("shell", command="true")
+    (id,) = await calls.ask("shell", {"command": "echo again >> f"})
+    await calls.host.stop(SESSION)
+    record = await store.environments.get(SESSION)
+    assert record is not None
+    moved = dataclasses.replace(record, host="there", generation=record.generation + 1)
+    await store.environments.put(moved, expected_generation=record.generation)
+    await store.environments.beat("there", lease_s=60)
+    with pytest.raises(ApplicationError) as refused:
+        await calls.run(id)
+    assert (refused.value.type, refused.value.non_retryable) == (ErrorType.ELSEWHERE, True)
+    assert (await store.calls.get(SESSION, id)).state is CallState.REQUESTED

@@ -1,0 +1,131 @@
+"""Snapshots of a session's files, as a sandbox host's endpoint serves them.
+
+`GET /snapshots` lists, `DELETE` removes. `POST` makes one, or with `restore` puts one back: the
+answer comes when it is done, or after a while with what is under way; asked again, it goes on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
+from environments import snapshots
+from environments.endpoint_calls import session_of, text
+from environments.host import SandboxHost
+from environments.snapshots import Snapshot
+from store import Store
+
+#: Seconds until an answer says that the work is still under way: callers wait thirty at most.
+ANSWER_S = 20.0
+#: Snapshots that are made or put back at once, each in a thread.
+WORKERS_MAX = 2
+
+_Work = Callable[[], Awaitable[Snapshot | None]]
+
+
+class SnapshotRoutes:
+    """Makes and puts back snapshots of a host's sessions, one at a time for each session."""
+
+    def __init__(self, store: Store, host: SandboxHost) -> None:
+        """Serve the volumes of a host."""
+        self._store = store
+        self._host = host
+        self._workers = asyncio.Semaphore(WORKERS_MAX)
+        self._under_way: dict[str, tuple[str, asyncio.Task[Snapshot | None]]] = {}
+
+    async def read(self, request: Request) -> Response:
+        """The snapshots of a session, oldest first."""
+        _, volume, _ = await self._place(request)
+        found = await asyncio.to_thread(snapshots.listed, volume)
+        return JSONResponse({"snapshots": [_shown(each) for each in found]})
+
+    async def delete(self, request: Request) -> Response:
+        """Remove a snapshot."""
+        session, volume, _ = await self._place(request)
+        id = text(request, "id")
+        self._require_idle(session)
+        await asyncio.to_thread(snapshots.remove, volume, id)
+        return JSONResponse({})
+
+    async def change(self, request: Request) -> Response:
+        """Make a snapshot, or put one back."""
+        session, volume, user = await self._place(request)
+        id = text(request, "id")
+        if request.query_params.get("restore") == "1":
+            token = text(request, "token")
+            if not await asyncio.to_thread(snapshots.was_restored, volume, token):
+                await self._carry_out(
+                    session,
+                    f"restore {id} {token}",
+                    lambda: self._restore(session, volume, user, id, token),
+                )
+            done = session not in self._under_way
+            return JSONResponse({"id": id, "status": "RESTORED" if done else "RESTORING"})
+        label = request.query_params.get("label", "")
+        made = await self._carry_out(
+            session,
+            f"create {id}",
+            lambda: asyncio.to_thread(snapshots.create, volume, id, label),
+        )
+        return JSONResponse(
+            {"id": id, "label": label, "status": "CREATING"} if made is None else _shown(made)
+        )
+
+    async def _restore(self, session: str, volume: Path, user: int, id: str, token: str) -> None:
+        place = snapshots.unpacked(volume, user, id)
+        fresh = await asyncio.to_thread(place.__enter__)
+        try:
+            await self._host.replace_files(
+                session, lambda: snapshots.put_in_place(fresh, volume, token)
+            )
+        finally:
+            await asyncio.to_thread(place.__exit__, None, None, None)
+
+    async def _carry_out(self, session: str, name: str, work: _Work) -> Snapshot | None:
+        """Begin work or join it; its result, or None when it takes longer."""
+        if session not in self._under_way:
+            task = asyncio.create_task(self._bounded(session, work))
+            self._under_way[session] = (name, task)
+            task.add_done_callback(lambda _: task.cancelled() or task.exception())
+        under_way, task = self._under_way[session]
+        if under_way != name:
+            raise _busy()
+        await asyncio.wait([task], timeout=ANSWER_S)
+        return task.result() if task.done() else None
+
+    async def _bounded(self, session: str, work: _Work) -> Snapshot | None:
+        try:
+            async with self._workers:
+                return await work()
+        finally:
+            del self._under_way[session]
+
+    def _require_idle(self, session: str) -> None:
+        if session in self._under_way:
+            raise _busy()
+
+    async def _place(self, request: Request) -> tuple[str, Path, int]:
+        session = await session_of(request, self._store, self._host)
+        found = await asyncio.to_thread(self._host.volume, session)
+        if found is None:
+            raise EnvironmentUnavailable(
+                "the session's files are not on the sandbox host; snapshots need them there"
+            )
+        return session, *found
+
+
+def _busy() -> ServiceError:
+    return ServiceError(
+        AwsError.CONFLICT, "Another snapshot of the session is being made or put back."
+    )
+
+
+def _shown(snapshot: Snapshot) -> dict[str, Any]:
+    shown = {to_camel(name): value for name, value in asdict(snapshot).items()}
+    return shown | {"status": "READY"}

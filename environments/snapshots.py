@@ -1,0 +1,229 @@
+"""Snapshots of sessions' files: made, listed, put back, removed. Blocking; for a thread.
+
+They are beside the volumes, so that hosts which share volumes share them, in a directory for each
+session that its commands cannot see. `<id>.tar.gz` is the archive; `<id>.json`, which comes last,
+says that it is whole. They go with the session's files.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import uuid
+from collections.abc import Container, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from contracts.errors import AwsError, ServiceError, invalid
+from environments.snapshot_archive import CHUNK, pack, unpack
+from environments.volumes import SNAPSHOTS, aside
+
+#: Snapshots of one session.
+SNAPSHOTS_MAX = 16
+#: An id, which the API makes.
+SNAPSHOT_ID = re.compile(r"snap-[0-9a-f]{32}")
+#: Says which restore was the last.
+_LAST_RESTORE = "last-restore"
+#: A label that a caller gives.
+LABEL_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot that is whole.
+
+    Attributes:
+        id: its name in the session.
+        label: what its maker calls it.
+        created_at: UTC, ISO 8601.
+        archive_bytes: what it takes on the disk.
+        content_bytes: of all files.
+        entries: files, directories and links.
+        left_out: sockets, pipes and devices, which are not in it.
+        sha256: of the archive.
+    """
+
+    id: str
+    label: str
+    created_at: str
+    archive_bytes: int
+    content_bytes: int
+    entries: int
+    left_out: int
+    sha256: str
+
+
+def create(volume: Path, id: str, label: str) -> Snapshot:
+    """Make a snapshot, unless the session has one of this id.
+
+    Raises:
+        ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many,
+            is too large, or the disk is full.
+    """
+    _check_id(id)
+    if len(label) > LABEL_CHARACTERS:
+        raise invalid("label", f"must have at most {LABEL_CHARACTERS} characters")
+    directory = _directory(volume)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    existing = {each.id: each for each in listed(volume)}
+    if id in existing:
+        return existing[id]
+    if len(existing) >= SNAPSHOTS_MAX:
+        raise ServiceError(
+            AwsError.QUOTA, f"The session has {SNAPSHOTS_MAX} snapshots; remove one first."
+        )
+    _clear(directory, existing)
+    fresh, archive = directory / f"{id}.part", _archive(directory, id)
+    try:
+        with fresh.open("xb") as file:
+            packed = pack(volume, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with fresh.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        made = Snapshot(
+            id=id,
+            label=label,
+            created_at=datetime.now(UTC).isoformat(),
+            archive_bytes=fresh.stat().st_size,
+            content_bytes=packed.content_bytes,
+            entries=packed.entries,
+            left_out=packed.left_out,
+            sha256=digest,
+        )
+        fresh.rename(archive)
+        note = directory / f"{id}.json.part"
+        note.write_text(json.dumps(asdict(made)))
+        note.rename(directory / f"{id}.json")
+        return made
+    except OSError as error:
+        raise ServiceError(
+            AwsError.QUOTA, f"The snapshot could not be written: {error.strerror}."
+        ) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def listed(volume: Path) -> list[Snapshot]:
+    """The snapshots of a session, oldest first."""
+    directory = _directory(volume)
+    found: list[Snapshot] = []
+    if directory.exists():
+        for path in directory.glob("snap-*.json"):
+            # Another host may remove it while this looks.
+            with contextlib.suppress(FileNotFoundError):
+                values: dict[str, Any] = json.loads(path.read_text())
+                found.append(Snapshot(**values))
+    return sorted(found, key=lambda each: (each.created_at, each.id))
+
+
+def remove(volume: Path, id: str) -> None:
+    """Remove a snapshot.
+
+    Raises:
+        ServiceError: ResourceNotFoundException.
+    """
+    directory = _directory(volume)
+    _find(volume, id)
+    (directory / f"{id}.json").unlink(missing_ok=True)
+    _archive(directory, id).unlink(missing_ok=True)
+
+
+@contextmanager
+def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
+    """A snapshot's files in a new directory beside the volume, which is removed if it stays there.
+
+    Raises:
+        ServiceError: ResourceNotFoundException; ServiceQuotaExceededException, the disk is full;
+            ValidationException, the snapshot is damaged, or the volume is a disk image.
+    """
+    snapshot = _find(volume, id)
+    if os.path.ismount(volume):
+        raise invalid("snapshotId", "files on a disk image (EVERLOOP_VOLUME_IMAGES) stay there")
+    fresh = _directory(volume) / f"restoring-{uuid.uuid4().hex}"
+    fresh.mkdir(mode=0o700)
+    try:
+        with _archive(_directory(volume), id).open("rb") as file:
+            if _digest(file) != snapshot.sha256:
+                raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
+            file.seek(0)
+            unpack(file, fresh, user)
+        if os.geteuid() == 0:
+            os.chown(fresh, user, user)
+        yield fresh
+    except tarfile.TarError as error:
+        raise invalid("snapshotId", f"{id} is damaged: {error}") from error
+    except OSError as error:
+        raise ServiceError(
+            AwsError.QUOTA, f"The snapshot could not be put back: {error.strerror}."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def was_restored(volume: Path, token: str) -> bool:
+    """Whether the last restore of a session was the one of this token."""
+    with contextlib.suppress(FileNotFoundError):
+        return (_directory(volume) / _LAST_RESTORE).read_text() == token
+    return False
+
+
+def put_in_place(fresh: Path, volume: Path, token: str) -> None:
+    """Make a directory the session's volume, whose environment has been stopped.
+
+    Between the two renames the old one is found again by `Volumes.ensure`.
+
+    Args:
+        fresh: from `unpacked`.
+        volume: the session's.
+        token: names this restore for `was_restored`.
+    """
+    old = aside(volume)
+    shutil.rmtree(old, ignore_errors=True)
+    volume.rename(old)
+    fresh.rename(volume)
+    (_directory(volume) / _LAST_RESTORE).write_text(token)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear(directory: Path, existing: Container[str]) -> None:
+    """Remove what a host left that died while it made or put back a snapshot."""
+    for left in directory.glob("snap-*"):
+        if left.name.partition(".")[0] not in existing:
+            left.unlink(missing_ok=True)
+    for left in directory.glob("restoring-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _find(volume: Path, id: str) -> Snapshot:
+    _check_id(id)
+    for each in listed(volume):
+        if each.id == id:
+            return each
+    raise ServiceError(AwsError.NOT_FOUND, f"The session has no snapshot {id}.")
+
+
+def _check_id(id: str) -> None:
+    if not SNAPSHOT_ID.fullmatch(id):
+        raise invalid("snapshotId", f"must match {SNAPSHOT_ID.pattern}")
+
+
+def _directory(volume: Path) -> Path:
+    return volume.parent / SNAPSHOTS / volume.name
+
+
+def _archive(directory: Path, id: str) -> Path:
+    return directory / f"{id}.tar.gz"
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while data := file.read(CHUNK):
+        digest.update(data)
+    return digest.hexdigest()

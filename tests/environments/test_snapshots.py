@@ -1,0 +1,143 @@
+"""Snapshots of a volume whose commands are nobody's friends."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import AwsError, ServiceError
+from environments import snapshot_archive, snapshots
+from environments.host import SandboxHost
+from environments.volumes import SNAPSHOTS, Volumes, aside
+from store import Store
+from tests.environments.sandboxes import SPEC, run
+from tests.environments.test_take_over import SESSION
+
+ID = "snap-" + "0" * 32
+OTHER = "snap-" + "1" * 32
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Volumes:
+    return Volumes(tmp_path / "volumes")
+
+
+@pytest.fixture
+def volume(volumes: Volumes) -> Path:
+    return volumes.ensure("s")[0]
+
+
+def put_back(volume: Path, id: str = ID) -> None:
+    with snapshots.unpacked(volume, volume.stat().st_uid, id) as fresh:
+        snapshots.put_in_place(fresh, volume, "token")
+
+
+def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path) -> None:
+    (volume / "d" / "locked").mkdir(parents=True)
+    (volume / "d" / "locked" / "f").write_text("kept")
+    (volume / "d" / "locked").chmod(0o500)
+    (volume / "run.sh").write_text("#!/bin/sh\n")
+    (volume / "run.sh").chmod(0o4755)
+    (volume / "out").symlink_to("/etc/passwd")
+    (volume / "in").symlink_to("d/locked/f")
+    odd = os.fsencode(volume) + b"/\xff " + b"n" * 200
+    with open(odd, "w") as file:
+        file.write("odd")
+    os.mkfifo(volume / "pipe")
+    os.mkfifo(volume / "d" / "pipe")
+    made = snapshots.create(volume, ID, "first")
+    assert (made.left_out, made.content_bytes) == (2, 4 + 10 + 3)
+    (volume / "run.sh").unlink()
+    (volume / "later").write_text("x")
+    put_back(volume)
+    assert (volume / "d" / "locked" / "f").read_text() == "kept"
+    assert (volume / "d" / "locked").stat().st_mode & 0o7777 == 0o500
+    assert (volume / "run.sh").stat().st_mode & 0o7777 == 0o755
+    assert os.readlink(volume / "out") == "/etc/passwd"
+    with open(odd) as file:
+        assert file.read() == "odd"
+    left = {"d", "run.sh", "out", "in", os.fsdecode(os.path.basename(odd))}
+    assert set(os.listdir(volume)) == left
+    owner = volume.stat().st_uid
+    assert {path.lstat().st_uid for path in volume.rglob("*")} == {owner}
+
+
+def test_the_same_id_gives_the_same_snapshot_and_unknown_ones_are_refused(volume: Path) -> None:
+    first = snapshots.create(volume, ID, "")
+    (volume / "f").write_text("later")
+    assert snapshots.create(volume, ID, "") == first
+    assert snapshots.listed(volume) == [first]
+    for id in ("../../x", "snap-1", OTHER):
+        with pytest.raises(ServiceError):
+            snapshots.remove(volume, id)
+    snapshots.remove(volume, ID)
+    assert snapshots.listed(volume) == []
+
+
+def test_too_many_and_too_large_ones_are_refused(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (volume / "f").write_bytes(bytes(100))
+    monkeypatch.setattr(snapshot_archive, "CONTENT_BYTES", 99)
+    with pytest.raises(ServiceError, match="more than 99 bytes"):
+        snapshots.create(volume, ID, "")
+    monkeypatch.undo()
+    monkeypatch.setattr(snapshots, "SNAPSHOTS_MAX", 1)
+    snapshots.create(volume, ID, "")
+    with pytest.raises(ServiceError, match="has 1 snapshots") as refused:
+        snapshots.create(volume, OTHER, "")
+    assert refused.value.detail.error is AwsError.QUOTA
+    assert len(list((volume.parent / SNAPSHOTS / volume.name).iterdir())) == 2
+
+
+def test_a_damaged_archive_changes_nothing(volume: Path) -> None:
+    (volume / "f").write_text("now")
+    snapshots.create(volume, ID, "")
+    archive = volume.parent / SNAPSHOTS / volume.name / f"{ID}.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1])
+    with pytest.raises(ServiceError, match="checksum is wrong"):
+        put_back(volume)
+    assert (volume / "f").read_text() == "now"
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "link/f"])
+def test_an_archive_never_leads_out_of_the_volume(tmp_path: Path, name: str) -> None:
+    path, into = tmp_path / "a.tar.gz", tmp_path / "into"
+    into.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo(name))
+    with path.open("rb") as file, pytest.raises((tarfile.TarError, OSError)):
+        snapshot_archive.unpack(file, into, os.getuid())
+    assert set(os.listdir(tmp_path)) == {"a.tar.gz", "into"}
+
+
+def test_a_host_that_dies_between_two_renames_loses_nothing(volumes: Volumes, volume: Path) -> None:
+    (volume / "f").write_text("kept")
+    snapshots.create(volume, ID, "")
+    volume.rename(aside(volume))
+    assert (volumes.ensure("s")[0] / "f").read_text() == "kept"
+    volumes.delete("s")
+    assert not (volume.parent / SNAPSHOTS / volume.name).exists()
+
+
+async def test_the_environment_is_stopped_and_told_once(host: SandboxHost, store: Store) -> None:
+    await store.hosts.begin_session(
+        SESSION, account="000000000000", harness_id="h-0123456789", runtime_session_id="s" * 33
+    )
+    async with host.use(SESSION, SPEC) as environment:
+        await run(environment, "echo before > f")
+        found = host.volume(SESSION)
+        assert found is not None
+        snapshots.create(found[0], ID, "")
+        await run(environment, "echo after > f; sleep 60 &")
+    with snapshots.unpacked(*found, ID) as fresh:
+        await host.replace_files(SESSION, lambda: snapshots.put_in_place(fresh, found[0], "token"))
+    assert snapshots.was_restored(found[0], "token")
+    async with host.use(SESSION, SPEC) as environment:
+        assert environment.restored and (await run(environment, "cat f")).stdout == "before\n"
+    async with host.use(SESSION, SPEC) as environment:
+        assert not environment.restored
