@@ -7,6 +7,7 @@ CreateHarness and UpdateHarness, and kept by an update that does not name them.
 
 from contracts.approvals import Approvals
 from contracts.base import WireValue
+from contracts.budget import Budget
 from contracts.egress import Egress
 
 
@@ -16,3 +17,5 @@ class HarnessExtensions(WireValue):
     approvals: Approvals | None = None
     #: What commands may reach of the network; nothing when it is absent.
     egress: Egress | None = None
+    #: What model calls may use; without limits when it is absent.
+    budget: Budget | None = None

@@ -122,6 +122,9 @@ class ModelCalls:
         run = await self._store.turns.config(session, call.invocation_id)
         if start.settled is not None:
             return _reply_again(run, start.settled)
+        budget = run.config.extensions.budget
+        if budget is not None and await self._store.budgets.spent(session, budget):
+            return ModelReply(start.seq, StopReason.MAX_OUTPUT_TOKENS_EXCEEDED, 0)
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         began = time.monotonic()
         try:

@@ -1,0 +1,29 @@
+"""A turn that meets its budget ends before its next model call, and goes on under a higher one."""
+
+from tests.e2e.people import invocations, own
+from tests.e2e.stack import Stack, new_session, say, wait_until
+
+
+def limit(stack: Stack, harness_id: str, tokens: int) -> None:
+    budget = {"tokensPerSession": tokens, "atLimit": "stop"}
+    own(stack, "PUT", f"harnesses/{harness_id}/extensions", {"budget": budget})
+
+    def ready() -> bool:
+        found = stack.control.get_harness(harnessId=harness_id)["harness"]
+        return found["status"] == "READY"
+
+    wait_until(ready, what="the budget did not come into force")
+
+
+def test_a_turn_ends_at_its_budget_and_a_higher_one_lets_the_session_go_on(stack: Stack) -> None:
+    arn, session = stack.harness(), new_session()
+    harness_id = arn.split("/")[1]
+    limit(stack, harness_id, 1)
+    told = stack.invoke(arn, session, say("Run the shell command `echo once`"))
+    assert told.stops == ["tool_use", "tool_result", "max_output_tokens_exceeded"]
+    again = stack.invoke(arn, session, say("Count to 3"))
+    assert (again.stops, again.text) == (["max_output_tokens_exceeded"], "")
+    used = [each["usage"]["modelCalls"] for each in invocations(stack, arn, session).values()]
+    assert sorted(used) == [0, 1]
+    limit(stack, harness_id, 10**6)
+    assert stack.invoke(arn, session, say("Count to 2")).stop_reason == "end_turn"
