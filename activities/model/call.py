@@ -123,8 +123,10 @@ class ModelCalls:
         if start.settled is not None:
             return _reply_again(run, start.settled)
         budget = run.config.extensions.budget
-        if budget is not None and await self._store.budgets.spent(session, budget):
-            return ModelReply(start.seq, StopReason.MAX_OUTPUT_TOKENS_EXCEEDED, 0)
+        if budget is not None:
+            met = await self._store.budgets.meet(session, call.invocation_id, call.step, budget)
+            if met is not None:
+                return ModelReply(start.seq, met, 0)
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         began = time.monotonic()
         try:
