@@ -31,8 +31,8 @@ def test_tools_and_models_that_the_pages_show_are_accepted(stack: Stack) -> None
     models = [shown for shown in documents if any(key.endswith("ModelConfig") for key in shown)]
     extensions = [shown for shown in documents if shown.keys() & {"approvals", "budget"}]
     assert tools and models and extensions
-    harness_id = stack.harness().split("/")[1]
     for extension in extensions:
+        harness_id = stack.harness().split("/")[1]
         own(stack, "PUT", f"harnesses/{harness_id}/extensions", extension)
     for tool in tools:
         stack.harness(tools=[tool])
