@@ -72,7 +72,8 @@ class TurnActivities:
         if opening.state is not InvocationState.OPEN:
             if opening.state is InvocationState.REFUSED:
                 await self._traces.invocation_over(session_key(), request.invocation_id)
-            waiting = await self._store.calls.pending(session_key())
+            standing = await self._store.decisions.standing(session_key())
+            waiting = standing.waiting or await self._store.calls.pending(session_key())
             reply_to = await self._store.runs.listeners(session_key(), request.invocation_id)
             return TurnOpened(runs=False, waiting=bool(waiting), reply_to=reply_to)
         if opening.waiting:

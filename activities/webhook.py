@@ -13,7 +13,7 @@ from contracts.webhook_settings import WebhookSettings
 TOLD_ARGUMENTS = 4000
 
 _HEADLINES = {
-    NoticeKind.OPENED: "A tool call waits for a decision",
+    NoticeKind.OPENED: "A decision is waited for",
     NoticeKind.ESCALATED: "A decision was passed on",
     NoticeKind.CLOSED: "A decision was closed",
 }

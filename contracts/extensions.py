@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from contracts.agents import MAX_AGENTS, Agent
 from contracts.approvals import Approvals
 from contracts.base import WireValue
+from contracts.budget import Budget
 from contracts.egress import Egress
 
 
@@ -23,6 +24,8 @@ class HarnessExtensions(WireValue):
     egress: Egress | None = None
     #: Other harnesses that the model may call as tools.
     agents: Annotated[tuple[Agent, ...], Field(max_length=MAX_AGENTS)] | None = None
+    #: What model calls may use; without limits when it is absent.
+    budget: Budget | None = None
 
     @field_validator("agents")
     @classmethod

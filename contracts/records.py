@@ -299,6 +299,7 @@ class RunRecord:
         message: its newest assistant message, if it has one.
         output: the structured result that the model gave, if it gave one.
         usage: what its model calls used.
+        paused: whether it waits for a decision about its budget.
     """
 
     live: str | None
@@ -308,8 +309,9 @@ class RunRecord:
     message: StoredMessage | None
     output: dict[str, Any] | None
     usage: Usage
+    paused: bool = False
 
     @property
     def over(self) -> bool:
         """Whether nothing will happen to it any more."""
-        return self.live is None and not self.waiting
+        return self.live is None and not self.waiting and not self.paused

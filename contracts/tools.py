@@ -22,6 +22,8 @@ class ToolKind(StrEnum):
     AGENT = "agent"
     #: Not run at all: calling it with arguments that fit gives the invocation's structured result.
     OUTPUT = "output"
+    #: No tool at all: a turn that met its budget waits for more, under a decision of this kind.
+    BUDGET = "budget"
 
 
 class Repeat(StrEnum):

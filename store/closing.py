@@ -17,6 +17,7 @@ from store.decision_rows import resume_due
 from store.events import drop_deltas
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
+from store.withdrawing import withdraw
 
 WITHOUT_OUTCOME = (CallState.REQUESTED, CallState.STARTED, CallState.WAITING)
 
@@ -59,6 +60,8 @@ def end(
         # People were quicker than this end. What they decided is for the turn that resumes.
         cut_short(locked, (CallState.STARTED,), stop_reason, error)
     else:
+        if stop_reason is not StopReason.PARTIAL_TURN:
+            withdraw(locked)
         cut_short(locked, WITHOUT_OUTCOME, stop_reason, error)
         settle(locked, invocation_id)
     payload = Ended(

@@ -27,7 +27,7 @@ from contracts.harness import HarnessConfig
 from contracts.messages import ToolStatus
 from contracts.notices import NoticeKind
 from contracts.records import InvocationState
-from contracts.tools import CallState
+from contracts.tools import CallState, ToolKind
 from store import invocations
 from store.decision_rows import close, due, find, open_of, set_gate
 from store.decision_tables import vote
@@ -219,7 +219,10 @@ def _note(found: DecisionRecord, by: str, reason: str | None) -> str | None:
 
 def _resume_when_decided(locked: LockedSession, last: DecisionRecord) -> None:
     calls = calls_of(locked.connection, locked.key, locked.calls_seq) if locked.calls_seq else ()
-    if not calls or any(found.state == CallState.WAITING for found in calls):
+    # A turn that waits for its budget has no calls: every end of the decision is told to it.
+    if last.kind is not ToolKind.BUDGET and not calls:
+        return
+    if any(found.state == CallState.WAITING for found in calls):
         return
     asked = invocations.find(locked.connection, locked.key, last.invocation_id)
     insert_or_ignore(

@@ -80,8 +80,8 @@ def decision_id(session_key: str, tool_use_id: str) -> str:
     return f"dec-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def open_decisions(locked: LockedSession, calls: Sequence[Row[Any]]) -> None:
-    """Open a decision about each call that begins to wait."""
+def open_decisions(locked: LockedSession, calls: Sequence[Any]) -> None:
+    """Open a decision about each call that begins to wait, or about what looks like one."""
     place = locked.connection.execute(_SESSION, {"key": locked.key}).one()
     now = datetime.now(UTC)
     configs: dict[str, RunConfig] = {}

@@ -175,7 +175,7 @@ def mark_open(locked: LockedSession, invocation_id: str) -> None:
     """
     if locked.calls_seq:
         parked = calls_of(locked.connection, locked.key, locked.calls_seq)[0].invocation_id
-        _mark_resumed(locked, invocation_id, parked)
+        mark_resumed(locked, invocation_id, parked)
     locked.running = invocation_id
     locked.settled_step = -1
     locked.fence()
@@ -206,7 +206,8 @@ def mark_over(
     )
 
 
-def _mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
+def mark_resumed(locked: LockedSession, invocation_id: str, parked: str) -> None:
+    """An invocation goes on with the turn that another one left waiting."""
     before = find(locked.connection, locked.key, parked)
     locked.connection.execute(
         _RESUMES,

@@ -7,17 +7,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from contracts.admission import Answer, PendingCall, TurnPlan, plan_turn
-from contracts.decisions import BY_CALLER, RESUME_PREFIX, DecisionStatus
-from contracts.errors import AwsError, ErrorDetail, ServiceError
+from contracts.decisions import BY_CALLER, RESUME_PREFIX, DecisionRecord, DecisionStatus
+from contracts.errors import AwsError, ErrorDetail, ServiceError, invalid
 from contracts.events import NO_STEP, Opened
 from contracts.messages import Message, StopReason, ToolResultBlock
 from contracts.records import InvocationState, Opening
-from contracts.tools import CallState
+from contracts.tools import CallState, ToolKind
 from store import invocations
+from store.budgets import waits_for_budget
 from store.calls import call_record
-from store.closing import end, refuse
+from store.closing import end, refuse, skip
 from store.decision_rows import close as close_decisions
-from store.decision_rows import how_decided
+from store.decision_rows import find, how_decided, open_of
 from store.session import LockedSession
 from store.settling import calls_of, hand_over, settle
 from store.tables import call
@@ -68,6 +69,10 @@ def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
     calls = calls_of(locked.connection, locked.key, locked.calls_seq) if locked.calls_seq else ()
     pending = [found for found in calls if found.state == CallState.WAITING]
     try:
+        if (paused := waits_for_budget(locked.connection, locked.key)) is not None:
+            raise invalid(
+                "messages", f"the session's turn waits for a decision about its budget: {paused}"
+            )
         plan = plan_turn(
             row.messages,
             tuple(PendingCall(found.id, found.name) for found in pending),
@@ -86,7 +91,10 @@ def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:
 
 
 def _resume(locked: LockedSession, invocation_id: str) -> InvocationState:
-    """Take up a turn whose calls people have decided about."""
+    """Take up a turn whose calls, or whose budget, people have decided about."""
+    decided = find(locked.connection, invocation_id.removeprefix(RESUME_PREFIX))
+    if decided is not None and decided.kind is ToolKind.BUDGET:
+        return _resume_paused(locked, invocation_id, decided)
     if locked.running is not None:
         # Its run was stopped after it had handed its calls over, which is how it ended.
         end(locked, locked.running, StopReason.TOOL_USE, None)
@@ -98,6 +106,29 @@ def _resume(locked: LockedSession, invocation_id: str) -> InvocationState:
     invocations.mark_open(locked, invocation_id)
     locked.emit(invocation_id, NO_STEP, 0, Opened())
     settle(locked, invocation_id)
+    locked.save()
+    return InvocationState.OPEN
+
+
+def _resume_paused(
+    locked: LockedSession, invocation_id: str, decided: DecisionRecord
+) -> InvocationState:
+    """Take up a turn that waited for its budget, or end it when there is no more."""
+    if locked.running is not None:
+        # Its run was stopped after it had asked for more, which is how it ended.
+        end(locked, locked.running, StopReason.PARTIAL_TURN, None)
+    asked = invocations.find(locked.connection, locked.key, decided.invocation_id)
+    if asked.stop_reason != StopReason.PARTIAL_TURN or open_of(locked.connection, locked.key):
+        refuse(locked, invocation_id, RESUMED)
+        locked.save()
+        return InvocationState.REFUSED
+    invocations.mark_resumed(locked, invocation_id, decided.invocation_id)
+    if decided.status is not DecisionStatus.APPROVED:
+        skip(locked, invocation_id)
+        locked.save()
+        return InvocationState.ENDED
+    invocations.mark_open(locked, invocation_id)
+    locked.emit(invocation_id, NO_STEP, 0, Opened())
     locked.save()
     return InvocationState.OPEN
 

@@ -17,12 +17,14 @@ from contracts.provisioning import Operation, ResourceStatus
 from contracts.records import InvocationState
 from contracts.tools import CallState
 from store import closing
+from store.decision_tables import OPEN, decision
 from store.engine import Database
 from store.harness_rows import fetch
 from store.session import LockedSession
 from store.settling import cut_short, settle
 from store.tables import call, environment, harness, harness_endpoint, invocation, session
 from store.tag_rows import drop_tags, resource_name, tagged
+from store.withdrawing import withdraw
 
 _UNDER_WAY = (
     sa.select(harness.c.account, harness.c.harness_id, harness.c.operation_id, sa.null())
@@ -45,10 +47,11 @@ _WAITING = sa.exists().where(
     call.c.seq == session.c.calls_seq,
     call.c.state == CallState.WAITING.value,
 )
+_ASKS = sa.exists().where(decision.c.session == session.c.key, OPEN)
 _LEFT = (
     sa.select(
         session.c.key,
-        sa.or_(_UNENDED, _WAITING).label("busy"),
+        sa.or_(_UNENDED, _WAITING, _ASKS).label("busy"),
         sa.func.coalesce(environment.c.host, session.c.host).label("host"),
     )
     .join_from(session, environment, environment.c.session == session.c.key, isouter=True)
@@ -56,7 +59,13 @@ _LEFT = (
         session.c.account == sa.bindparam("account"),
         session.c.harness_id == sa.bindparam("harness_id"),
         session.c.key > sa.bindparam("after"),
-        sa.or_(session.c.host.is_not(None), environment.c.session.is_not(None), _UNENDED, _WAITING),
+        sa.or_(
+            session.c.host.is_not(None),
+            environment.c.session.is_not(None),
+            _UNENDED,
+            _WAITING,
+            _ASKS,
+        ),
     )
     .order_by(session.c.key)
     .limit(sa.bindparam("limit", type_=sa.Integer))
@@ -211,6 +220,7 @@ def _forget_endpoint(connection: Connection, operation: Operation, name: str) ->
 def _end_waiting(locked: LockedSession) -> None:
     """Calls that wait for the caller get an outcome: nobody can answer them any more."""
     last: Row[Any] | None = locked.connection.execute(_LAST_OF, {"key_": locked.key}).first()
+    withdraw(locked)
     if locked.calls_seq == 0 or last is None:
         return
     cut_short(locked, closing.WITHOUT_OUTCOME, StopReason.INTERRUPTED, None)

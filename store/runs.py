@@ -6,17 +6,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from contracts.decisions import RESUME_PREFIX
 from contracts.messages import StopReason, ToolStatus
 from contracts.records import InvocationState, RunRecord, StoredMessage
 from contracts.tools import CallState, ToolKind
 from contracts.usage import Usage
+from store.budgets import waits_for_budget
 from store.calls import call_record
+from store.decision_rows import find, resume_due
 from store.engine import Database
 from store.invocations import get, line_of
 from store.session import LockedSession
 from store.settling import calls_of, cut_short, settle
 from store.tables import call, message, session
 from store.usage import SUMS, usage_of
+from store.withdrawing import withdraw
 
 _LIVE = (InvocationState.NEW, InvocationState.OPEN)
 
@@ -92,6 +96,8 @@ class Runs:
         def work(connection: Connection) -> bool:
             locked = LockedSession.lock(connection, session_key)
             run = _get(connection, session_key, invocation_id)
+            if run.paused:
+                withdraw(locked)
             if run.waiting:
                 cut_short(
                     locked,
@@ -113,6 +119,9 @@ def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRec
     if live is not None:
         return RunRecord(live, (), None, None, None, None, Usage())
     newest = line[-1]
+    paused = _paused(connection, session_key, newest)
+    if paused is not None and resume_due(connection, session_key) is not None:
+        return RunRecord(f"{RESUME_PREFIX}{paused}", (), None, None, None, None, Usage())
     found = connection.execute(_NEWEST, key).first()
     return RunRecord(
         live=None,
@@ -124,7 +133,18 @@ def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRec
         else StoredMessage(found.seq, found.invocation_id, found.body),
         output=connection.execute(_OUTPUT, key).scalar(),
         usage=usage_of(connection.execute(_SPENT, key).one()),
+        paused=paused is not None,
     )
+
+
+def _paused(connection: Connection, session_key: str, newest: Row[Any]) -> str | None:
+    """The decision about its budget that a turn waits for, when this was its last invocation."""
+    if newest.stop_reason != StopReason.PARTIAL_TURN:
+        return None
+    paused = waits_for_budget(connection, session_key)
+    found = None if paused is None else find(connection, paused)
+    same = found is not None and found.invocation_id == newest.invocation_id
+    return paused if same else None
 
 
 def _unsettled(connection: Connection, key: dict[str, Any]) -> Sequence[Row[Any]]:

@@ -17,6 +17,7 @@ from contracts.sessions import (
 )
 from contracts.tools import CallState
 from store import invocations
+from store.decision_tables import OPEN, decision
 from store.engine import Database
 from store.paging import bad_token, decode_token, encode_token
 from store.tables import call, invocation, message, session
@@ -30,9 +31,10 @@ _WAITS = (
     )
     .exists()
 )
+_ASKS = sa.select(decision.c.id).where(decision.c.session == session.c.key, OPEN).exists()
 _STATUS = sa.case(
     (session.c.running.is_not(None), SessionStatus.RUNNING.value),
-    (_WAITS, SessionStatus.WAITING.value),
+    (sa.or_(_WAITS, _ASKS), SessionStatus.WAITING.value),
     else_=SessionStatus.IDLE.value,
 )
 _SHOWN = sa.select(session, _STATUS.label("status"))

@@ -1,6 +1,7 @@
 """The store of one process: every repository over one database."""
 
 from store.access_keys import AccessKeys
+from store.budgets import Budgets
 from store.calls import Calls
 from store.commands import Commands
 from store.configs import Configs
@@ -56,6 +57,7 @@ class Store:
         rotation: brings secrets under the newest master key.
         summaries: what stands for beginnings of long transcripts.
         usage: what model calls used and cost.
+        budgets: whether that is all that they may.
         provisioning: changes of harnesses and endpoints that are under way.
         sessions: sessions from outside of a turn.
         forks: new sessions from old ones.
@@ -88,6 +90,7 @@ class Store:
         self.rotation = Rotation(database, envelopes)
         self.summaries = Summaries(database)
         self.usage = UsageReport(database)
+        self.budgets = Budgets(database)
         self.provisioning = Provisioning(database)
         self.sessions = SessionIndex(database)
         self.forks = Forks(database)

@@ -85,6 +85,8 @@ def gate_of_edit(
         ServiceError: ValidationException when a rule denies the call; AccessDeniedException.
     """
     gate = decision.gate
+    if decision.kind is ToolKind.BUDGET:
+        return gate
     spec = ToolSpec(
         name=decision.tool,
         description="",

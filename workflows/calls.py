@@ -110,7 +110,7 @@ async def close_turn(end: CloseTurn) -> None:
         invocation_id=end.invocation_id,
         stop_reason=end.stop_reason,
         error=end.error,
-        waiting=end.stop_reason is StopReason.TOOL_USE,
+        waiting=end.stop_reason in (StopReason.TOOL_USE, StopReason.PARTIAL_TURN),
     )
     await tell(reply_to or (), told)
 

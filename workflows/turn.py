@@ -39,6 +39,10 @@ from workflows import calls
 MAX_MISSED = 3
 
 
+#: Ends after which people decide whether the turn goes on: calls, or the budget, wait for them.
+WAITS = (StopReason.TOOL_USE, StopReason.PARTIAL_TURN)
+
+
 class TurnContinues(Exception):
     """The history is long: the turn goes on in the next run, from this point."""
 
@@ -119,7 +123,7 @@ class _Turn:
         finally:
             asked.cancel()
         await calls.close_turn(end)
-        return end.stop_reason is StopReason.TOOL_USE
+        return end.stop_reason in WAITS
 
     async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
         try:

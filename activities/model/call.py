@@ -122,6 +122,11 @@ class ModelCalls:
         run = await self._store.turns.config(session, call.invocation_id)
         if start.settled is not None:
             return _reply_again(run, start.settled)
+        budget = run.config.extensions.budget
+        if budget is not None:
+            met = await self._store.budgets.meet(session, call.invocation_id, call.step, budget)
+            if met is not None:
+                return ModelReply(start.seq, met, 0)
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         began = time.monotonic()
         try:

@@ -110,7 +110,7 @@ async def test_a_chat_reads_text_in_which_no_name_pings_or_links(store: Store, r
     await send(store, webhook, await ask(store, "<!channel> a&b"))
     found = (await only(store)).decision
     assert receiver.taken[0].json == {
-        "text": "A tool call waits for a decision: shell\n"
+        "text": "A decision is waited for: shell\n"
         f"{HARNESS}, session {found.runtime_session_id}\n"
         "open: ada or role finance may decide\n"
         '{"command": "&lt;!channel&gt; a&amp;b"}\n'

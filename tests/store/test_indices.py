@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from contracts.approvals import Terms
+from contracts.budget import Budget
 from contracts.decisions import Gate, NewVote, Principal, VerdictKind
 from contracts.ids import session_key
 from contracts.notices import NoticeState
@@ -115,6 +116,8 @@ async def use_everything(store: Store) -> None:
     await store.summaries.uncounted(play.session)
     await use_sessions(store, play.session)
     await store.usage.knows(play.session)
+    limits = Budget(tokens_per_session=10**9, tokens_per_harness=10**9)
+    assert await store.budgets.meet(play.session, "i4", 1, limits) is None
     await store.usage.of_session(play.session)
     token = encode_token(datetime.now(UTC), "z")
     for after in (None, token):

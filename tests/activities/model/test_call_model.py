@@ -76,6 +76,21 @@ async def test_an_answer_is_settled_in_the_store(session: Session) -> None:
     assert names == ["shell", "file_operations", "approve"]
 
 
+async def test_no_model_is_called_once_the_budget_is_spent(session: Session) -> None:
+    budget = {"budget": {"tokensPerSession": 7, "atLimit": "stop"}}
+    async with replaying(shell_call()) as provider:
+        await session.open(run_config(at(provider.url), extensions=budget), "hi")
+        first = await session.call()
+        await session.answer(first)
+        ends = [await session.call(step=1) for _ in range(2)]
+    assert first.stop_reason is StopReason.TOOL_USE
+    assert [end.stop_reason for end in ends] == [StopReason.MAX_OUTPUT_TOKENS_EXCEEDED] * 2
+    assert {(end.seq, end.output_tokens, end.calls) for end in ends} == {(first.seq + 1, 0, ())}
+    assert len(provider.requests) == 1
+    again = await session.call()
+    assert (again.seq, again.stop_reason) == (first.seq, first.stop_reason)
+
+
 async def test_pieces_are_in_the_log_while_the_model_still_speaks(session: Session) -> None:
     reply = Reply(sse(chat_chunk({"content": "Hel"}), chat_chunk({"content": "lo"})), hold=True)
     async with replaying(reply) as provider:
