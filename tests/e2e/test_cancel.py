@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,13 @@ def test_ctrl_c_in_the_command_leaves_the_turn_or_cancels_it(stack: Stack, cance
     command += ["--session-id", session, "--invocation-id", key]
     command += ["--endpoint-url", stack.endpoint, *(["--cancel-on-interrupt"] if cancels else [])]
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        # Whoever runs tests in the background has them ignore SIGINT, as a terminal would not.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: stack.volume_files(f"begun-{session}"), what="the command did not start")
     running.send_signal(signal.SIGINT)

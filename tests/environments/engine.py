@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -49,8 +50,16 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def engine(directory: Path) -> Generator[Engine]:
+def engine() -> Generator[Engine]:
     """Run an engine that has `IMAGE`."""
+    # podman takes no run directory whose path has more than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="engine-", dir="/tmp") as directory:
+        with _serve(Path(directory)) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def _serve(directory: Path) -> Generator[Engine]:
     podman = [
         *("podman", "--root", str(directory / "root"), "--runroot", str(directory / "run")),
         *("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),

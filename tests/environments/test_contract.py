@@ -23,11 +23,11 @@ KINDS = ("bubblewrap", "docker", "kubernetes")
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+def engine() -> Iterator[engines.Engine]:
     why = engines.missing()
     if why is not None:
         pytest.skip(why)
-    with engines.engine(tmp_path_factory.mktemp("engine")) as running:
+    with engines.engine() as running:
         yield running
 
 

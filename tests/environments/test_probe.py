@@ -1,5 +1,7 @@
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,24 +21,27 @@ async def test_without_bubblewrap_nothing_runs_and_the_message_says_how_to_mend_
     assert not (tmp_path / "data").exists()
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Where the sandbox's own user can go, too, as which the probe may run."""
+    with tempfile.TemporaryDirectory(prefix="everloop-probe-") as directory:
+        Path(directory).chmod(0o777)
+        yield Path(directory)
+
+
 async def test_a_bubblewrap_that_fails_is_probed_once_and_its_words_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = tmp_path / "bin" / "bwrap"
-    fake.parent.mkdir()
-    fake.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tried\necho no permission >&2\nexit 1\n")
+    fake = open_directory / "bwrap"
+    tried = open_directory / "tried"
+    fake.write_text(f"#!/bin/sh\necho x >> {tried}\necho no permission >&2\nexit 1\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    # The probe may run as the sandbox's own user, who must reach the fake and leave its mark.
-    for directory in tmp_path.parents[:2]:
-        directory.chmod(0o711)
-    for directory in (tmp_path, fake.parent):
-        directory.chmod(0o777)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     provider = Bubblewrap(tmp_path / "data")
     for _ in range(2):
         with pytest.raises(EnvironmentUnavailable, match="no permission"):
             await provider.start("s", SPEC, generation=1)
-    assert (tmp_path / "tried").read_text() == "x\n"
+    assert tried.read_text() == "x\n"
     assert not (tmp_path / "data" / "volumes").exists()
 
 
