@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from contracts.errors import AwsError, ServiceError, invalid
 from environments.snapshot_archive import CHUNK, pack, unpack
-from environments.volumes import SNAPSHOTS, aside
+from environments.volumes import SNAPSHOTS, replace_volume
 
 #: Snapshots of one session.
 SNAPSHOTS_MAX = 16
@@ -177,19 +177,15 @@ def was_restored(volume: Path, token: str) -> bool:
 def put_in_place(fresh: Path, volume: Path, token: str) -> None:
     """Make a directory the session's volume, whose environment has been stopped.
 
-    Between the two renames the old one is found again by `Volumes.ensure`.
+    Should the host die meanwhile, `Volumes.ensure` finds the old one again.
 
     Args:
         fresh: from `unpacked`.
         volume: the session's.
         token: names this restore for `was_restored`.
     """
-    old = aside(volume)
-    shutil.rmtree(old, ignore_errors=True)
-    volume.rename(old)
-    fresh.rename(volume)
+    replace_volume(fresh, volume)
     (_directory(volume) / _LAST_RESTORE).write_text(token)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _clear(directory: Path, existing: Container[str]) -> None:

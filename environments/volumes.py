@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from contracts.errors import EnvironmentUnavailable
@@ -26,11 +27,23 @@ TOOL_S = 30
 ENTRIES_MAX = 2_000_000
 #: Where snapshots are, beside the volumes. No volume has such a name.
 SNAPSHOTS = ".snapshots"
+#: Whoever looks for a volume between the two renames of `replace_volume` waits for the second.
+_RENAMING = threading.Lock()
 
 
 def aside(volume: Path) -> Path:
     """Where a volume is while another takes its place."""
     return volume.parent / SNAPSHOTS / volume.name / "replaced"
+
+
+def replace_volume(fresh: Path, volume: Path) -> None:
+    """Put a new directory in a volume's place, which is aside until it is removed."""
+    old = aside(volume)
+    shutil.rmtree(old, ignore_errors=True)
+    with _RENAMING:
+        volume.rename(old)
+        fresh.rename(volume)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 class Volumes:
@@ -58,10 +71,11 @@ class Volumes:
         path = self._path(session)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         old = aside(path)
-        if not path.exists() and old.exists():
-            # A host died between taking the old one away and putting the new one in its place.
-            old.rename(path)
-        path.mkdir(mode=0o700, exist_ok=True)
+        with _RENAMING:
+            if not path.exists() and old.exists():
+                # A host died between taking the old one away and putting the new one in its place.
+                old.rename(path)
+            path.mkdir(mode=0o700, exist_ok=True)
         user = path.stat().st_uid
         if os.geteuid() == 0 and not FIRST_USER <= user < FIRST_USER + USERS:
             user = self._free_user(session)
