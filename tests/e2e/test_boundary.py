@@ -22,7 +22,7 @@ from tests.e2e.stack import (
     wait_until,
 )
 
-ROUNDS = 120
+ROUNDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_message_at_the_moment_a_run_completes_is_answered_once(graceless: Sta
 
 def test_an_answer_at_the_moment_a_run_parks_resumes_the_turn_once(graceless: Stack) -> None:
     arn, session = graceless.harness(tools=[APPROVAL]), new_session()
-    for number in range(ROUNDS // 4):
+    for number in range(ROUNDS // 2):
         told = graceless.invoke(arn, session, say(f"Ask for approval of step {number}"))
         assert told.stops == ["tool_use"], f"round {number}"
         (use,) = told.tool_uses
@@ -62,7 +62,7 @@ def test_a_message_sent_twice_at_once_from_two_servers_runs_once(graceless: Stac
         told.append(graceless.invoke(arn, session, work, key=key, endpoint=endpoint))
 
     with SecondApi(graceless) as other:
-        for number in range(20):
+        for number in range(10):
             key, work = f"twice-{number}", say("Run the shell command `echo x >> twice.txt`")
             told: list[Told] = []
             threads = [

@@ -13,12 +13,12 @@ SEED = 75
 def test_everything_is_once_and_whole_while_processes_die(
     new_stack: Callable[..., Stack],
 ) -> None:
-    script = write_script(SEED, sessions=5, turns=2, deaths=12)
+    script = write_script(SEED, sessions=4, turns=2, deaths=12)
     assert {death.victim for death in script.deaths[:4]} == set(VICTIMS)
     told: list[str] = []
     outcome = play(new_stack(EVERLOOP_GRACE_S="1"), script, told.append)
     assert not outcome.faults, (outcome.faults, told)
-    assert outcome.turns == 5 * 2
+    assert outcome.turns == 4 * 2
     assert set(outcome.deaths) == set(VICTIMS)
     assert outcome.deaths == [death.victim for death in script.deaths[: len(outcome.deaths)]]
 
