@@ -48,7 +48,7 @@ def docker(directory: Path) -> Generator[Engine | None]:
     own: AbstractContextManager[own_engine.Engine | None]
     own = nullcontext() if url else own_engine.engine()
     with own as running:
-        image = os.environ.get("EVERLOOP_IMAGE", "docker.io/library/python:3.12-slim")
+        image = os.environ.get("EVERLOOP_IMAGE", "python:3.12-slim")
         if running is not None:
             url, image = running.url, own_engine.IMAGE
         yield Engine("docker", Docker(directory / "data", engine=str(url), image=image))

@@ -89,7 +89,7 @@ class Settings:
     keyed_api_bases: tuple[str, ...] = ()
     engine: str = "bubblewrap"
     docker_host: str = "unix:///var/run/docker.sock"
-    image: str = "docker.io/library/python:3.12-slim"
+    image: str = "python:3.12-slim"
     kubernetes_namespace: str = "everloop"
     kubernetes_storage_class: str | None = None
     kubernetes_volume_size: str = "1Gi"

@@ -15,7 +15,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE = "everloop-test:latest"
+IMAGE = "localhost/everloop-test:latest"
 _PACKAGES = (
     *("base-files", "bash", "coreutils", "dash", "findutils", "grep", "sed", "tar", "procps"),
     *("util-linux", "libc-bin", "python3", "python3-minimal", "libpython3-stdlib"),
@@ -67,7 +67,7 @@ def _serve(directory: Path) -> Generator[Engine]:
     tree = directory / "image.tar"
     _write_image(tree)
     subprocess.run(
-        [*podman, "import", "-q", str(tree), f"docker.io/library/{IMAGE}"],
+        [*podman, "import", "-q", str(tree), IMAGE],
         check=True,
         stdout=subprocess.DEVNULL,
     )
