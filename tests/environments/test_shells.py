@@ -69,9 +69,8 @@ async def test_a_shell_has_a_terminal_of_its_own(sandbox: AgentChannel) -> None:
     terminal.type(b"echo as$((1))leep; sleep 60\n")
     await terminal.until(b"as1leep")
     terminal.type(b"\x03")
-    terminal.type(b"echo in$((1))terrupted $?\n")
+    terminal.type(b"echo in$((1))terrupted $?; exit 7\n")
     await terminal.until(b"in1terrupted 130")
-    terminal.type(b"exit 7\n")
     assert await terminal.end() == (b"x", struct.pack("!i", 7))
 
 

@@ -130,7 +130,7 @@ def _send(
     client = http.URLLib3Session(timeout=(CONNECT_S, SILENCE_S if streamed else ANSWER_S))
     try:
         return client.send(request.prepare())
-    except exceptions.HTTPClientError as error:
+    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
         told = " ".join(str(error).split())
         raise CommandError(f"cannot reach the API at {connection.data_url}: {told}") from error
     finally:

@@ -126,7 +126,7 @@ class SessionFiles:
         for tries_left in reversed(range(TRIES)):
             try:
                 return self._once(method, query, body, headers or {})
-            except exceptions.HTTPClientError as error:
+            except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
                 if not tries_left:
                     told = " ".join(str(error).split())
                     url = self._connection.data_url
