@@ -66,7 +66,8 @@ async def test_a_shell_has_a_terminal_of_its_own(sandbox: AgentChannel) -> None:
     terminal.type(struct.pack("!HH", 70, 20), b"r")
     terminal.type(b"stty size\n")
     await terminal.until(b"20 70\r\n")
-    terminal.type(b"echo as$((1))leep; sleep 60\n")
+    # In a process of its own, so that it is in the foreground when it says so.
+    terminal.type(b"bash -c 'echo as$((1))leep; exec sleep 60'\n")
     await terminal.until(b"as1leep")
     terminal.type(b"\x03")
     terminal.type(b"echo in$((1))terrupted $?; exit 7\n")
