@@ -11,6 +11,7 @@ from typing import Any
 
 from everloop.cli.connection import Connection
 from everloop.cli.errors import ApiError, CommandError, StreamBroken, UsageError
+from everloop.cli.reach import reaching
 from everloop.dev.credentials import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 Json = dict[str, Any]
@@ -218,13 +219,12 @@ def _events(stream: Any, url: str) -> Iterator[Json]:
 def _translated(url: str) -> Generator[None]:
     exceptions: Any = importlib.import_module("botocore.exceptions")
     try:
-        yield
+        with reaching(url):
+            yield
     except exceptions.ClientError as error:
         raise _api_error(error) from error
     except exceptions.ParamValidationError as error:
         raise UsageError(_one_line(error)) from error
-    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-        raise CommandError(f"cannot reach the API at {url}: {_one_line(error)}") from error
     except exceptions.BotoCoreError as error:
         raise CommandError(_one_line(error)) from error
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from everloop.cli.connection import Connection
 from everloop.cli.errors import ApiError, CommandError, StreamBroken
+from everloop.cli.reach import reaching
 from everloop.dev.credentials import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 Json = dict[str, Any]
@@ -116,9 +117,7 @@ def _send(
     *,
     streamed: bool = False,
 ) -> Any:
-    auth: Any = importlib.import_module("botocore.auth")
     request_module: Any = importlib.import_module("botocore.awsrequest")
-    exceptions: Any = importlib.import_module("botocore.exceptions")
     http: Any = importlib.import_module("botocore.httpsession")
     headers = {"accept": "*/*" if streamed else "application/json", **headers}
     if body is not None:
@@ -126,13 +125,11 @@ def _send(
     request = request_module.AWSRequest(
         method, url, headers=headers, data=body, stream_output=streamed
     )
-    auth.SigV4Auth(_credentials(connection), SIGNING_NAME, connection.region).add_auth(request)
+    signer(connection).add_auth(request)
     client = http.URLLib3Session(timeout=(CONNECT_S, SILENCE_S if streamed else ANSWER_S))
     try:
-        return client.send(request.prepare())
-    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-        told = " ".join(str(error).split())
-        raise CommandError(f"cannot reach the API at {connection.data_url}: {told}") from error
+        with reaching(connection.data_url):
+            return client.send(request.prepare())
     finally:
         if not streamed:
             client.close()

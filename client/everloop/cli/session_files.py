@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from everloop.cli.connection import Connection
 from everloop.cli.errors import ApiError, CommandError
 from everloop.cli.own_api import CONNECT_S, ERROR_HEADER, PREFIX, Json, signer
+from everloop.cli.reach import Unreachable, reaching
 from everloop.cli.session_names import SessionName
 
 #: One part of a file, either way; the API takes bodies of up to 6 MiB.
@@ -122,17 +123,12 @@ class SessionFiles:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        exceptions: Any = importlib.import_module("botocore.exceptions")
-        for tries_left in reversed(range(TRIES)):
+        for _ in range(TRIES - 1):
             try:
                 return self._once(method, query, body, headers or {})
-            except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-                if not tries_left:
-                    told = " ".join(str(error).split())
-                    url = self._connection.data_url
-                    raise CommandError(f"cannot reach the API at {url}: {told}") from error
-            time.sleep(TRY_AGAIN_S)
-        raise AssertionError("unreachable")
+            except Unreachable:
+                time.sleep(TRY_AGAIN_S)
+        return self._once(method, query, body, headers or {})
 
     def _once(
         self, method: str, query: dict[str, str], body: bytes | None, headers: dict[str, str]
@@ -145,8 +141,9 @@ class SessionFiles:
         signer(self._connection).add_auth(request)
         client = http.URLLib3Session(timeout=(CONNECT_S, ANSWER_S))
         try:
-            answer = client.send(request.prepare())
-            content: bytes = answer.content
+            with reaching(self._connection.data_url):
+                answer = client.send(request.prepare())
+                content: bytes = answer.content
         finally:
             client.close()
         if answer.status_code >= 400:
