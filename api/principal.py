@@ -28,12 +28,21 @@ def local_principal(headers: Mapping[str, str]) -> Principal:
     Raises:
         ServiceError: ValidationException naming the header.
     """
-    user = headers.get(USER_HEADER, LOCAL_USER)
-    roles = tuple(role.strip() for role in headers.get(ROLES_HEADER, "").split(",") if role.strip())
+    return named_principal(headers, USER_HEADER, ROLES_HEADER)
+
+
+def named_principal(given: Mapping[str, str], user_field: str, roles_field: str) -> Principal:
+    """The principal that two fields name: a user, `local` when absent, and roles with commas.
+
+    Raises:
+        ServiceError: ValidationException naming the field.
+    """
+    user = given.get(user_field, LOCAL_USER)
+    roles = tuple(role.strip() for role in given.get(roles_field, "").split(",") if role.strip())
     if not NAME.fullmatch(user):
-        raise invalid(USER_HEADER, f"must match {NAME.pattern}")
+        raise invalid(user_field, f"must match {NAME.pattern}")
     if len(roles) > MAX_ROLES or not all(NAME.fullmatch(role) for role in roles):
-        raise invalid(ROLES_HEADER, f"must be at most {MAX_ROLES} names that match {NAME.pattern}")
+        raise invalid(roles_field, f"must be at most {MAX_ROLES} names that match {NAME.pattern}")
     return Principal(user, roles)
 
 

@@ -69,6 +69,13 @@ def test_the_server_wheel_holds_every_room_and_nothing_else(wheels: dict[str, Pa
     assert top_level(wheels["everloop_server"]) == SERVER_ROOMS
 
 
+def test_pages_are_rendered_from_the_installed_wheel(alone: Path) -> None:
+    values = "session='s', path='', up=None, rows=[], more=None"
+    program = f"from api.own.pages import page; print(page('files', {values}).body.decode())"
+    told = run_alone(alone, "-c", program)
+    assert "<title>Files of s</title>" in told.stdout, told.stderr
+
+
 def test_every_package_of_the_root_is_a_room() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     modules = {path.stem for path in ROOT.glob("*.py")}

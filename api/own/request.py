@@ -13,6 +13,9 @@ from contracts.decisions import NOBODY, Principal
 from contracts.errors import invalid
 from contracts.faults import Faults
 
+#: Where what is not AWS's is.
+PREFIX = "/everloop/v1/"
+
 _Value = TypeVar("_Value", bound=BaseModel)
 
 

@@ -20,6 +20,7 @@ from api.own import (
     extensions,
     files,
     fork,
+    inbox_page,
     notices,
     protected_resource,
     sessions,
@@ -27,12 +28,11 @@ from api.own import (
     snapshots,
     usage,
 )
-from api.own.request import OwnHandler, OwnRequest
+from api.own.pages import from_browser
+from api.own.request import PREFIX, OwnHandler, OwnRequest
 from api.request import WireRequest
 from contracts.decisions import Principal
 from contracts.errors import AwsError, ServiceError
-
-PREFIX = "/everloop/v1/"
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,19 @@ class OwnRoute:
         method: the HTTP method.
         path: the path after the prefix; `{name}` stands for one segment.
         handler: makes the answer.
+        page: makes it where a person looks on with a browser; None where that makes no difference.
     """
 
     name: str
     method: str
     path: str
     handler: OwnHandler
+    page: OwnHandler | None = None
 
 
 _SESSION = "harnesses/{harnessId}/sessions/{runtimeSessionId}"
 _SNAPSHOT = f"{_SESSION}/snapshots/{{snapshotId}}"
+_DECISION = "decisions/{decisionId}"
 _INVOCATION = f"{_SESSION}/invocations/{{invocationId}}"
 
 _ROUTES = (
@@ -114,10 +117,12 @@ _ROUTES = (
     OwnRoute(
         "DryRunApprovals", "POST", "harnesses/{harnessId}/approvals/dry-run", approvals.dry_run
     ),
-    OwnRoute("ListDecisions", "GET", "decisions", decisions.list_decisions),
-    OwnRoute("GetDecision", "GET", "decisions/{decisionId}", decisions.get_decision),
+    OwnRoute("ListDecisions", "GET", "decisions", decisions.list_decisions, inbox_page.show_inbox),
+    OwnRoute("GetDecision", "GET", _DECISION, decisions.get_decision, inbox_page.show_decision),
+    OwnRoute(
+        "CastVote", "POST", f"{_DECISION}/votes", decisions.cast_vote, inbox_page.vote_by_form
+    ),
     OwnRoute("ListNotices", "GET", "notices", notices.list_notices),
-    OwnRoute("CastVote", "POST", "decisions/{decisionId}/votes", decisions.cast_vote),
 )
 _SHELL: str = f"{_SESSION}/shell"
 
@@ -150,7 +155,8 @@ async def answer_own(
                 scheme=wire.scheme,
                 principal=principal,
             )
-            result = await route.handler(context, request)
+            handler = route.page if route.page and from_browser(request) else route.handler
+            result = await handler(context, request)
             if isinstance(result, Response):
                 return route.name, result
             body = json.dumps(result, default=_plain).encode()

@@ -325,6 +325,14 @@ def test_a_key_decides_as_its_user_with_its_roles_and_as_nobody_else(
     assert "(finance, ops)" in everloop(data_dir, "keys", "list")
 
 
+def test_no_page_lets_its_form_say_who_decides_where_keys_do(api: ApiProcess, key: Key) -> None:
+    page = {"accept": "text/html"}
+    for path in ("decisions?user=ada", "decisions/dec-any"):
+        status, told = own(api, key, path, page)
+        assert status == 403 and "application/json" in told["message"]
+    assert call(api.port, "GET", "/everloop/v1/decisions", headers=page).status == 403
+
+
 async def test_a_websocket_is_let_in_by_the_same_signature(api: ApiProcess, key: Key) -> None:
     path = f"/everloop/v1/harnesses/gone-0123456789/sessions/{'s' * 33}/shell"
     url = f"http://127.0.0.1:{api.port}{path}?columns=80"

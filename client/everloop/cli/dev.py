@@ -108,6 +108,7 @@ def _print_ready(console: "Console", state: "DevState", data_dir: Path) -> None:
         f"ready · API {state.addresses[ports.API]} · "
         f"Temporal UI {state.addresses[ports.TEMPORAL_UI]}",
         "the API accepts any signature, from this machine only",
+        f"what waits for you: {state.addresses[ports.API]}/everloop/v1/decisions",
         "",
         "Try, in another terminal:",
         f"  everloop create --name helper --model demo/scripted{where}",
