@@ -7,7 +7,7 @@ come.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,21 +18,21 @@ class Unbroken:
 
     def __init__(self) -> None:
         """Nothing runs yet."""
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run(self, work: Awaitable[T]) -> T:
         """The result of `work`.
 
         A cancelled caller waits until the work is done; one that is cancelled again does not.
         """
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        running = asyncio.ensure_future(work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
-            if not task.done():
-                await asyncio.wait({task})
+            if not running.done():
+                await asyncio.wait({running})
             raise
 
     async def drain(self) -> None:

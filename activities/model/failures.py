@@ -6,6 +6,7 @@ providers' documented messages, Bedrock's as the ConverseStream clients match th
 """
 
 import email.utils
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -87,7 +88,7 @@ def judge(error: Exception, env: Mapping[str, str]) -> ModelFailed:
 
 def for_user(words: str, fault: ModelFault, env: Mapping[str, str]) -> str:
     """A provider's words, without secrets and bounded, after a few of our own."""
-    told = without_secrets(_NOISE.sub("", words).strip(), env)
+    told = without_secrets(_message(_NOISE.sub("", words).strip()), env)
     if len(told) > MOST_CHARACTERS:
         told = f"{told[:MOST_CHARACTERS]}... (shortened)"
     return f"{_OURS[fault]} {told}".strip()
@@ -104,6 +105,15 @@ _OURS = {
     ModelFault.TIMED_OUT: "The model provider did not answer in time:",
     ModelFault.CUT_STREAM: "The model's answer broke off before it was complete:",
 }
+
+
+def _message(words: str) -> str:
+    """The message in an error that is JSON, as OpenAI words it; anything else as it is."""
+    try:
+        message: Any = json.loads(words)["error"]["message"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return words
+    return message if isinstance(message, str) else words
 
 
 def without_secrets(text: str, env: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ are, for `failures` to judge by name and status.
 
 import asyncio
 import importlib
+import json
 import logging
 import os
 import re
@@ -48,6 +49,16 @@ _OWN_ENDS = (
     "MALFORMED_RESPONSE",
     "network_error",
 )
+
+#: A chunk without anything in it, in LiteLLM's words.
+_NOTHING: Json = {
+    "text": "",
+    "is_finished": False,
+    "finish_reason": "",
+    "usage": None,
+    "index": 0,
+    "tool_use": None,
+}
 
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
@@ -189,6 +200,10 @@ def _litellm() -> Any:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = True
+    # Without OpenAI's SDK between, which takes each message apart: most of a long call's time.
+    os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"
+    chat: Any = importlib.import_module("litellm.llms.openai.chat.gpt_transformation")
+    chat.OpenAIChatCompletionStreamingHandler._handle_string_chunk = _event
     # What goes wrong is raised to us; its own log lines would hold providers' words unredacted.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     # Of these ends it would make an ordinary "stop", and with it a cut answer a whole one.
@@ -197,6 +212,23 @@ def _litellm() -> Any:
     # Its bridge to the Responses API serialises half-filled models; pydantic warns on each chunk.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     return litellm
+
+
+def _event(stream: Any, str_line: str) -> Any:
+    """What a line of a stream in OpenAI's protocol says, in place of LiteLLM's own reading.
+
+    That takes "[DONE]", be it in the middle of an answer, for the model's reason to stop.
+
+    Raises:
+        StopAsyncIteration: the stream says that it is over.
+        ValueError: the line is broken.
+    """
+    field, _, data = str_line.partition(":")
+    if field != "data":
+        return _NOTHING
+    if data.strip() == "[DONE]":
+        raise StopAsyncIteration
+    return stream.chunk_parser(json.loads(data))
 
 
 def _chunks(said: Any, response: Any) -> Iterator[Chunk]:

@@ -250,6 +250,22 @@ async def test_a_stream_without_a_finish_reason_yields_none() -> None:
     assert chunks == [Text("a")]
 
 
+async def test_an_answer_may_speak_of_the_end_of_a_stream() -> None:
+    answer = chat({"content": "data: [DONE] ends"}, {"content": " it"}, finish="stop", usage=False)
+    chunks = await said("openai/m", answer)
+    assert chunks[:3] == [Text("data: [DONE] ends"), Text(" it"), Finish("stop")]
+
+
+async def test_a_stream_with_a_broken_event_raises_after_what_came() -> None:
+    seen: list[Chunk] = []
+    pieces = (*sse(chat_chunk({"content": "a"})), b'data: {"choices": [\n\n')
+    async with replaying(Reply(pieces)) as provider:
+        with pytest.raises(Exception, match="litellm"):
+            async for chunk in gateway.stream(target("openai/m", provider.url), HI, ()):
+                seen += [chunk]
+    assert seen == [Text("a")]
+
+
 async def test_a_cut_stream_raises_after_what_came() -> None:
     seen: list[Chunk] = []
     async with replaying(Reply(sse(chat_chunk({"content": "a"})), cut=True)) as provider:
