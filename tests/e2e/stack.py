@@ -1,5 +1,6 @@
 """A running Everloop for tests: real processes, started as users do, and ways to hurt them."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, cast
 import boto3
 from botocore.config import Config
 
+from environments.bubblewrap import Bubblewrap
 from tests.provisioned import settling
 
 ROLE = "arn:aws:iam::000000000000:role/Agent"
@@ -79,6 +81,14 @@ def answer(*results: tuple[str, str]) -> list[Frame]:
             ],
         }
     ]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 @dataclass
@@ -145,20 +155,26 @@ def _closing(stream: Any) -> Iterator[Frame]:
 
 
 class Stack:
-    """`everloop dev` on a data directory and free ports of its own."""
+    """`everloop dev` on a data directory and free ports of its own.
 
-    def __init__(self, data_dir: Path, **env: str) -> None:
+    With a `clock`, such as `+3d`, all of its processes have theirs shifted so.
+    """
+
+    def __init__(self, data_dir: Path, *, clock: str | None = None, **env: str) -> None:
         self.data_dir = data_dir
+        self._clock = clock
         self._env = {**os.environ, "NO_COLOR": "1", "EVERLOOP_SHUTDOWN_S": "2", **env}
         self._log = data_dir.with_suffix(".dev.log")
         self._dev: subprocess.Popen[bytes] | None = None
         self._clients: list[Any] = []
 
     def start(self) -> "Stack":
-        command = [sys.executable, "-m", "everloop.cli", "dev", "--port", "0"]
+        command = [sys.executable, "-m", "everloop.cli", "dev", "--port", "0", "--data-dir"]
+        if self._clock is not None:
+            command = [sys.executable, "-m", "tests.e2e.dev_on_another_day", self._clock]
         with self._log.open("ab") as log:
             self._dev = subprocess.Popen(
-                [*command, "--data-dir", str(self.data_dir)],
+                [*command, str(self.data_dir)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -171,7 +187,9 @@ class Stack:
         assert self._dev is not None
         if self._dev.poll() is not None:
             raise RuntimeError(f"everloop dev ended: {self._log.read_text()}")
-        return self.state().get("phase") == "ready"
+        # What one that was killed has written still stands there.
+        state = self.state()
+        return state.get("pid") == self._dev.pid and state["phase"] == "ready"
 
     def stop(self) -> None:
         for client in self._clients:
@@ -188,6 +206,16 @@ class Stack:
             raise
         finally:
             self._dev = None
+
+    def kill_everything(self) -> None:
+        """Kill -9 the supervisor, which its processes do not survive, and the environments."""
+        assert self._dev is not None
+        pids = [each["pid"] for each in self.state()["processes"]]
+        self._dev.kill()
+        self._dev.wait()
+        self._dev = None
+        wait_until(lambda: not any(map(_lives, pids)), what="the processes live on")
+        asyncio.run(Bubblewrap(self.data_dir).stop_orphans(()))
 
     def state(self) -> Frame:
         with contextlib.suppress(FileNotFoundError):
