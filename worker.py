@@ -47,6 +47,7 @@ from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
 from environments.shared_volumes import host_volumes
+from environments.turn_files import TurnFilesWatch
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
 from workflows.notices import DeliverNotice
@@ -192,7 +193,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with host:
             await _describe(settings, provider)
-            tools = SandboxTools(store, host, traces)
+            files = TurnFilesWatch(store, host)
+            tools = SandboxTools(store, host, traces, files)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -202,7 +204,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
             endpoint = HostEndpoint(store, host, settings, spec_of=environment_spec)
-            async with worker, endpoint:
+            async with files, worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
             await host.stop_unused()

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from contracts.errors import AwsError, ServiceError, invalid
 from environments.snapshot_archive import CHUNK, pack, unpack
-from environments.volumes import SNAPSHOTS, replace_volume
+from environments.volumes import beside, replace_volume
 
 #: Snapshots of one session.
 SNAPSHOTS_MAX = 16
@@ -69,7 +69,7 @@ def create(volume: Path, id: str, label: str) -> Snapshot:
     _check_id(id)
     if len(label) > LABEL_CHARACTERS:
         raise invalid("label", f"must have at most {LABEL_CHARACTERS} characters")
-    directory = _directory(volume)
+    directory = beside(volume)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     existing = {each.id: each for each in listed(volume)}
     if id in existing:
@@ -112,7 +112,7 @@ def create(volume: Path, id: str, label: str) -> Snapshot:
 
 def listed(volume: Path) -> list[Snapshot]:
     """The snapshots of a session, oldest first."""
-    directory = _directory(volume)
+    directory = beside(volume)
     found: list[Snapshot] = []
     if directory.exists():
         for path in directory.glob("snap-*.json"):
@@ -129,7 +129,7 @@ def remove(volume: Path, id: str) -> None:
     Raises:
         ServiceError: ResourceNotFoundException.
     """
-    directory = _directory(volume)
+    directory = beside(volume)
     _find(volume, id)
     (directory / f"{id}.json").unlink(missing_ok=True)
     _archive(directory, id).unlink(missing_ok=True)
@@ -146,10 +146,10 @@ def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
     snapshot = _find(volume, id)
     if os.path.ismount(volume):
         raise invalid("snapshotId", "files on a disk image (EVERLOOP_VOLUME_IMAGES) stay there")
-    fresh = _directory(volume) / f"restoring-{uuid.uuid4().hex}"
+    fresh = beside(volume) / f"restoring-{uuid.uuid4().hex}"
     fresh.mkdir(mode=0o700)
     try:
-        with _archive(_directory(volume), id).open("rb") as file:
+        with _archive(beside(volume), id).open("rb") as file:
             if _digest(file) != snapshot.sha256:
                 raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
             file.seek(0)
@@ -170,7 +170,7 @@ def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
 def was_restored(volume: Path, token: str) -> bool:
     """Whether the last restore of a session was the one of this token."""
     with contextlib.suppress(FileNotFoundError):
-        return (_directory(volume) / _LAST_RESTORE).read_text() == token
+        return (beside(volume) / _LAST_RESTORE).read_text() == token
     return False
 
 
@@ -185,7 +185,7 @@ def put_in_place(fresh: Path, volume: Path, token: str) -> None:
         token: names this restore for `was_restored`.
     """
     replace_volume(fresh, volume)
-    (_directory(volume) / _LAST_RESTORE).write_text(token)
+    (beside(volume) / _LAST_RESTORE).write_text(token)
 
 
 def _clear(directory: Path, existing: Container[str]) -> None:
@@ -208,10 +208,6 @@ def _find(volume: Path, id: str) -> Snapshot:
 def _check_id(id: str) -> None:
     if not SNAPSHOT_ID.fullmatch(id):
         raise invalid("snapshotId", f"must match {SNAPSHOT_ID.pattern}")
-
-
-def _directory(volume: Path) -> Path:
-    return volume.parent / SNAPSHOTS / volume.name
 
 
 def _archive(directory: Path, id: str) -> Path:

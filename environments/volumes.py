@@ -25,15 +25,25 @@ USERS = 2**28
 TOOL_S = 30
 #: Entries of a volume that are counted; one with more is taken for full.
 ENTRIES_MAX = 2_000_000
-#: Where snapshots are, beside the volumes. No volume has such a name.
+#: Where snapshots and other notes of hosts are, beside the volumes. No volume has such a name.
 SNAPSHOTS = ".snapshots"
 #: Whoever looks for a volume between the two renames of `replace_volume` waits for the second.
 _RENAMING = threading.Lock()
 
 
+def beside(volume: Path) -> Path:
+    """Where the host keeps what belongs to a volume; its commands cannot see it."""
+    return volume.parent / SNAPSHOTS / volume.name
+
+
+def is_readable(volume: Path) -> bool:
+    """Whether a volume's files can be read where it is: a disk image must be mounted."""
+    return volume.exists() and (os.path.ismount(volume) or not _image(volume).exists())
+
+
 def aside(volume: Path) -> Path:
     """Where a volume is while another takes its place."""
-    return volume.parent / SNAPSHOTS / volume.name / "replaced"
+    return beside(volume) / "replaced"
 
 
 def replace_volume(fresh: Path, volume: Path) -> None:
@@ -104,7 +114,7 @@ class Volumes:
     def delete_named(self, name: str) -> None:
         """Remove the volume in the directory of this name. Idempotent."""
         path = self._directory / name
-        shutil.rmtree(path.parent / SNAPSHOTS / name, ignore_errors=True)
+        shutil.rmtree(beside(path), ignore_errors=True)
         if not path.exists():
             return
         self.release(path)

@@ -24,6 +24,7 @@ from store.summaries import Summaries
 from store.tags import Tags
 from store.token_vault import TokenVault
 from store.transcript import Transcript
+from store.turn_files import TurnFilesLists
 from store.turns import Turns
 from store.usage import UsageReport
 from store.vault import ApiKeyProviders
@@ -50,6 +51,7 @@ class Store:
         log: events, to be read and followed.
         environments: local environments and their hosts.
         commands: commands beside turns.
+        turn_files: what turns did to sessions' files.
         hosts: the ways to sandbox hosts, and stops of sessions.
         api_keys: API-key credential providers.
         access_keys: what callers sign their requests with.
@@ -80,6 +82,7 @@ class Store:
         self.log: EventLog = log
         self.environments = Environments(database)
         self.commands = Commands(database)
+        self.turn_files = TurnFilesLists(database)
         self.hosts = Hosts(database)
         self.token_vault = TokenVault(database)
         if isinstance(wrapper, KmsRing):

@@ -21,6 +21,7 @@ from contracts.messages import Message, TextBlock, TokenUsage
 from contracts.records import EndpointRecord
 from contracts.sessions import SessionDefaults
 from contracts.tracing import TraceContext
+from contracts.turn_files import TurnFiles
 from store.columns import Document, Utc, Words
 
 metadata = sa.MetaData(
@@ -398,4 +399,22 @@ session_stop = sa.Table(
     sa.Column("invocation_id", sa.String),
     sa.Column("done", sa.Boolean, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
+)
+
+#: What tool calls did to a session's files.
+turn_files = sa.Table(
+    "turn_files",
+    metadata,
+    sa.Column("session", sa.String, sa.ForeignKey("session.key"), primary_key=True),
+    sa.Column("invocation_id", sa.String, primary_key=True),
+    #: Whether the end of the turn was looked at.
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("found", Document(TurnFiles), nullable=False),
+)
+sa.Index(
+    "ix_turn_files_unsettled",
+    turn_files.c.settled,
+    turn_files.c.session,
+    sqlite_where=sa.text("settled = 0"),
+    postgresql_where=sa.text("NOT settled"),
 )

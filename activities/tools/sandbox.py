@@ -31,6 +31,7 @@ from contracts.tools import CallState
 from contracts.turn import Activity, DropEnvironment, ToolCall
 from environments.environment import Environment
 from environments.host import SandboxHost
+from environments.turn_files import TurnFilesWatch
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -42,16 +43,24 @@ CANCEL_S = 5.0
 class SandboxTools:
     """Runs `shell` and `file_operations`."""
 
-    def __init__(self, store: Store, host: SandboxHost, traces: Traces | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        host: SandboxHost,
+        traces: Traces | None = None,
+        files: TurnFilesWatch | None = None,
+    ) -> None:
         """Prepare to run calls.
 
         Args:
             store: has the calls.
             host: owns this machine's environments.
             traces: where spans of calls go; nowhere when omitted.
+            files: lists what calls do to files; nobody does when omitted.
         """
         self._store = store
         self._host = host
+        self._files = files
         self._traces = traces or Traces(store)
 
     @activity.defn(name=Activity.RUN_TOOL)
@@ -71,7 +80,7 @@ class SandboxTools:
                 return
             run = await self._store.turns.config(session, call.invocation_id)
             async with self._traces.tool(call.invocation_id, record, run) as span:
-                outcome = await self._outcome(session, record, environment_spec(run))
+                outcome = await self._outcome(session, call, record, environment_spec(run))
                 if outcome is None:
                     span.ended_elsewhere()
                 else:
@@ -80,6 +89,8 @@ class SandboxTools:
                 await self._store.calls.finish(
                     session, record.id, status=outcome.status, content=(outcome.text,)
                 )
+            if self._files is not None:
+                self._files.after(session, call.invocation_id)
 
     @activity.defn(name=Activity.DROP_ENVIRONMENT)
     async def drop_environment(self, drop: DropEnvironment) -> None:
@@ -88,11 +99,13 @@ class SandboxTools:
             await self._host.delete(drop.session)
 
     async def _outcome(
-        self, session: str, record: CallRecord, spec: EnvironmentSpec
+        self, session: str, call: ToolCall, record: CallRecord, spec: EnvironmentSpec
     ) -> Outcome | None:
         """The outcome of a call; None when it has got one meanwhile."""
         try:
             async with self._host.use(session, spec) as environment:
+                if self._files is not None and not _only_reads(record):
+                    await self._files.before(session, call.invocation_id)
                 boot_id = environment.record.boot_id
                 record = await self._store.calls.start(session, record.id, boot_id)
                 if record.state is CallState.DONE:

@@ -26,6 +26,7 @@ from api.own import (
     sessions,
     shell,
     snapshots,
+    turn_files,
     usage,
 )
 from api.own.pages import from_browser
@@ -105,6 +106,7 @@ _ROUTES = (
     OwnRoute("GetSession", "GET", _SESSION, sessions.get_session),
     OwnRoute("ListInvocations", "GET", f"{_SESSION}/invocations", sessions.list_invocations),
     OwnRoute("GetInvocation", "GET", _INVOCATION, sessions.get_invocation),
+    OwnRoute("ListInvocationFiles", "GET", f"{_INVOCATION}/files", turn_files.list_turn_files),
     OwnRoute("ReadTranscript", "GET", f"{_SESSION}/transcript", sessions.read_transcript),
     OwnRoute("ExportSession", "GET", f"{_SESSION}/export", sessions.export_session),
     OwnRoute("DeleteSession", "DELETE", _SESSION, deletion.delete_session),

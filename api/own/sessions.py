@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from api.context import Context
+from api.own import turn_files
 from api.own.find import find_invocation, find_session
 from api.own.request import OwnRequest
 from api.own.show import show_call, show_invocation, show_message
@@ -77,16 +78,17 @@ async def list_invocations(context: Context, request: OwnRequest) -> Mapping[str
     limit = request.whole("maxResults", default=DEFAULT_LISTED, low=1, high=MAX_LISTED)
     token = request.query.get("nextToken")
     found, after = await context.store.sessions.invocations(key, limit=limit, after=token)
-    return {"invocations": [show_invocation(one) for one in found], "nextToken": after}
+    return {"invocations": await turn_files.with_files(context, found), "nextToken": after}
 
 
 async def get_invocation(context: Context, request: OwnRequest) -> Mapping[str, Any]:
-    """One invocation.
+    """One invocation, with what its tool calls did to files.
 
     Raises:
         ServiceError: ResourceNotFoundException.
     """
-    return show_invocation(await find_invocation(context, request))
+    (shown,) = await turn_files.with_files(context, [await find_invocation(context, request)])
+    return shown
 
 
 async def read_transcript(context: Context, request: OwnRequest) -> Mapping[str, Any]:
@@ -118,16 +120,14 @@ async def export_session(context: Context, request: OwnRequest) -> Response:
 
 
 async def _lines(context: Context, session: SessionRecord) -> AsyncIterator[bytes]:
-    """Lines of `type` session, invocation, message, call and end; without the last it was cut."""
+    """Lines of `type` session, invocation, files, message, call, end; without the last it was cut.
+
+    What an invocation's calls did to files follows it.
+    """
     store = context.store.sessions
     yield _line("session", show_session(session))
-    token = None
-    while True:
-        found, token = await store.invocations(session.key, limit=EXPORT_PAGE, after=token)
-        for invocation in found:
-            yield _line("invocation", show_invocation(invocation))
-        if token is None:
-            break
+    async for line in _invocation_lines(context, session.key):
+        yield line
     seq = 0
     while seq < session.messages:
         limit = min(EXPORT_PAGE, session.messages - seq)
@@ -154,6 +154,20 @@ async def _lines(context: Context, session: SessionRecord) -> AsyncIterator[byte
                 yield _line("call", shown)
         place = (calls[-1].seq, calls[-1].position)
     yield _line("end", {"messages": session.messages})
+
+
+async def _invocation_lines(context: Context, session: str) -> AsyncIterator[bytes]:
+    token = None
+    while True:
+        found, token = await context.store.sessions.invocations(
+            session, limit=EXPORT_PAGE, after=token
+        )
+        for invocation in found:
+            yield _line("invocation", show_invocation(invocation))
+            async for shown in turn_files.pages(context, invocation):
+                yield _line("files", shown)
+        if token is None:
+            return
 
 
 def _line(kind: str, value: Json) -> bytes:

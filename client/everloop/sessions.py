@@ -81,6 +81,24 @@ class Sessions:
         """A session's invocations, oldest first."""
         return self._pages("invocations", *_session(harness_id, session_id), "invocations")
 
+    def invocation(self, harness_id: str, session_id: str, invocation_id: str) -> Json:
+        """An invocation; `files` tells what its tool calls did to the session's files."""
+        place = (*_session(harness_id, session_id), "invocations", invocation_id)
+        return self._send("GET", *place)
+
+    def invocation_files(
+        self, harness_id: str, session_id: str, invocation_id: str
+    ) -> Iterator[Json]:
+        """The files that an invocation's tool calls created, changed or removed, by path."""
+        place = (*_session(harness_id, session_id), "invocations", invocation_id, "files")
+        asked: dict[str, str] = {}
+        while True:
+            page = self._send("GET", *place, query=asked)
+            yield from page["entries"]
+            if "nextStartAfter" not in page:
+                return
+            asked["startAfter"] = page["nextStartAfter"]
+
     def transcript(self, harness_id: str, session_id: str, *, after_seq: int = 0) -> Iterator[Json]:
         """A session's messages behind `after_seq`, oldest first, page by page as they are taken."""
         place = (*_session(harness_id, session_id), "transcript")

@@ -16,6 +16,7 @@ from contracts.ids import session_key
 from contracts.notices import NoticeState
 from contracts.records import InvocationState
 from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
+from contracts.turn_files import TurnFiles
 from contracts.vault import ApiKeyProviderArn
 from store import Store
 from store.inbox import InboxFilter
@@ -110,6 +111,7 @@ async def use_everything(store: Store) -> None:
     await use_vault(store)
     await use_decisions(store)
     await use_notices(store)
+    await use_turn_files(store, play.session)
     await store.environments.get(play.session)
     await store.environments.on_host("host")
     await store.summaries.newest(play.session, before_seq=9)
@@ -151,6 +153,16 @@ async def use_sessions(store: Store, session: str) -> None:
     await store.deletions.left_open()
     await store.deletions.forget_receipts(before=datetime.now(UTC))
     await store.environments.host_of(session)
+
+
+async def use_turn_files(store: Store, session: str) -> None:
+    await store.turn_files.begin(session, "i1")
+    await store.turn_files.begin(session, "i1")
+    await store.turn_files.put(session, "i1", TurnFiles())
+    await store.turn_files.get(session, "i1")
+    await store.turn_files.of(session, ["i1", "i2"])
+    await store.turn_files.unsettled("host")
+    await store.turn_files.running([(session, "i1")])
 
 
 async def use_decisions(store: Store) -> None:

@@ -34,6 +34,12 @@ def register(app: typer.Typer) -> None:
     files.command("get", epilog=examples("everloop files get helper/monday report.pdf"))(get)
     files.command("put", epilog=examples("everloop files put helper/monday data.csv in/"))(put)
     files.command("rm", epilog=examples("everloop files rm -r helper/monday old"))(remove)
+    files.command(
+        "made",
+        epilog=examples(
+            "everloop files made helper/monday", "everloop files made helper/monday INVOCATION-ID"
+        ),
+    )(made)
     app.add_typer(files, name="files")
 
 
@@ -143,6 +149,51 @@ def remove(
 ) -> None:
     """Remove a file, a link, or an empty directory."""
     _files(session, endpoint_url, region, data_dir).remove(path, recursive=recursive)
+
+
+def made(
+    session: SessionArgument,
+    invocation_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[INVOCATION]", help="Which turn; the newest when omitted."),
+    ] = None,
+    as_json: JsonOption = False,
+    endpoint_url: EndpointOption = None,
+    region: RegionOption = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """List the files that a turn created, changed or removed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from everloop.cli.aws import Aws
+    from everloop.cli.connection import connect
+    from everloop.cli.errors import CommandError
+    from everloop.cli.output import harmless, print_json, stdout
+    from everloop.cli.session_names import find_session
+    from everloop.sessions import Sessions
+
+    connection = connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir)
+    name = find_session(Aws(connection), session)
+    where = (name.harness_id, name.session_id)
+    of = Sessions.over(connection)
+    if invocation_id is None:
+        for one in of.invocations(*where):
+            invocation_id = one["invocationId"]
+        if invocation_id is None:
+            raise CommandError("the session has no invocation yet")
+    entries = list(of.invocation_files(*where, invocation_id))
+    if as_json:
+        print_json({"invocationId": invocation_id, "entries": entries})
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    for each in entries:
+        size = f"{each['size']:,}" if "size" in each else ""
+        table.add_row(Text(each["change"]), Text(size), Text(harmless(each["path"])))
+    stdout().print(table)
 
 
 def _files(

@@ -148,3 +148,20 @@ def _show(found: "Json") -> None:
         how = one["stopReason"] or failure or one["state"]
         when = one["createdAt"][:19].replace("T", " ")
         console.print(harmless(f"{when}  {one['invocationId']}  {how}"), markup=False)
+        _show_files(one["files"])
+
+
+def _show_files(files: "Json") -> None:
+    """The files of a turn, indented below it."""
+    from everloop.cli.output import harmless, stdout
+
+    console = stdout()
+    for each in files["entries"]:
+        size = f" ({each['size']:,} bytes)" if "size" in each else ""
+        line = f"    {each['change']} {harmless(each['path'])}{size}"
+        console.print(line, style="dim", markup=False)
+    more = files["created"] + files["changed"] + files["removed"] - len(files["entries"])
+    if more:
+        console.print(f"    and {more} more: everloop files made", style="dim", markup=False)
+    if "incomplete" in files:
+        console.print(f"    {harmless(files['incomplete'])}", style="yellow", markup=False)

@@ -56,18 +56,21 @@ class Calls:
         )
         await self.store.turns.open(SESSION, "i")
 
-    async def ask(self, name: str, *inputs: dict[str, Any]) -> list[str]:
+    async def ask(
+        self, name: str, *inputs: dict[str, Any], invocation: str = "i", step: int | None = None
+    ) -> list[str]:
         self._step += 1
+        at = self._step if step is None else step
         ids = [f"call-{self._step}-{number}" for number in range(len(inputs))]
         blocks = [
             ToolUseBlock(id=id, name=name, input=input)
             for id, input in zip(ids, inputs, strict=True)
         ]
-        start = await self.store.turns.begin_step(SESSION, "i", self._step)
+        start = await self.store.turns.begin_step(SESSION, invocation, at)
         await self.store.turns.commit_step(
             SESSION,
-            "i",
-            self._step,
+            invocation,
+            at,
             start.attempt,
             message=Message(
                 role="assistant", blocks=tuple(blocks), stop_reason=StopReason.TOOL_USE
