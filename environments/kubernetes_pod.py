@@ -111,12 +111,13 @@ def pod_spec(
     config_map: str,
     user: int,
     runtime_class: str | None,
+    way_out: bool,
 ) -> Json:
-    """The pod of an environment."""
+    """The pod of an environment; with `way_out`, its connections come by a stream of agentd's."""
     limits = spec.limits
     variables = {
         **base_variables(spec.mount),
-        "AGENTD_CONFIG": agentd_config(spec),
+        "AGENTD_CONFIG": agentd_config(spec, proxy_stream=way_out),
         "AGENTD_SOCKET": f"{CONTROL_DIR}/s",
         "AGENTD_USER": str(user),
     }

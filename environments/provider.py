@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from contracts.environment import EnvironmentSpec
-from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
 
 #: Plain JSON that finds an environment again; only its provider reads it.
@@ -115,19 +114,3 @@ class NamesVolumes(Protocol):
     def delete_named(self, name: str) -> None:
         """Remove a volume whose session is somewhere else. Idempotent. Blocks."""
         ...
-
-
-def refuse_local(spec: EnvironmentSpec, name: str) -> None:
-    """For providers that have neither shared directories nor a way to the network.
-
-    Raises:
-        EnvironmentUnavailable: the specification asks for one; nothing is left out silently.
-    """
-    if spec.shares:
-        raise EnvironmentUnavailable(
-            f"file systems by access point are served by bubblewrap environments, not by {name}"
-        )
-    if spec.egress is not None and spec.egress.mode != "none":
-        raise EnvironmentUnavailable(
-            f"the egress extension is served by bubblewrap environments, not by {name}"
-        )

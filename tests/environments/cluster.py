@@ -227,6 +227,7 @@ class _Api:
                 if message.type is WSMsgType.BINARY and message.data[:1] == b"\x00":
                     process.stdin.write(message.data[1:])
                     await process.stdin.drain()
+            process.stdin.close()
 
         feeding = asyncio.create_task(feed())
         with contextlib.suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""What a sandbox's specification means on this machine: directories, an image, networks."""
+"""What an environment's specification means here: directories or claims, an image, networks."""
 
 from pathlib import Path
 
@@ -20,15 +20,18 @@ class Resolver:
         self._ranges = settings.private_ranges
         self._source = source
 
-    def resolve(self, spec: EnvironmentSpec) -> tuple[list[Mount], Path | None]:
-        """The shared directories of a sandbox, and the image it has, if any.
+    @classmethod
+    def of_nothing(cls) -> "Resolver":
+        """One for which nothing is mapped."""
+        return cls(SandboxSettings(), MapSource(None))
+
+    def shares(self, spec: EnvironmentSpec) -> list[Mount]:
+        """The shared directories of an environment.
 
         Raises:
             EnvironmentUnavailable: one is not mapped, or is not there.
         """
-        if not spec.shares and spec.image is None:
-            return [], None
-        operator = self._map()
+        operator = self._map() if spec.shares else OperatorMap()
         mounts: list[Mount] = []
         for share in spec.shares:
             found = operator.access_points.get(share.access_point_arn)
@@ -38,14 +41,22 @@ class Resolver:
                 )
             directory = _directory(found.directory, share.access_point_arn)
             mounts.append(Mount(directory, share.path, found.read_only))
+        return mounts
+
+    def image(self, spec: EnvironmentSpec) -> Path | None:
+        """The root file system of the image that a sandbox has, if any.
+
+        Raises:
+            EnvironmentUnavailable: it is not mapped, or is not there.
+        """
         if spec.image is None:
-            return mounts, None
-        image = operator.images.get(spec.image)
+            return None
+        image = self._map().images.get(spec.image)
         if image is None:
             raise EnvironmentUnavailable(
                 f"the image {spec.image} is not mapped to a root file system here"
             )
-        return mounts, _directory(image, spec.image)
+        return _directory(image, spec.image)
 
     def rules(self, egress: Egress, subnets: tuple[str, ...]) -> Rules:
         """What a sandbox may reach: its harness's list, and the networks opened for it.
