@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +42,7 @@ from environments.channel import AgentChannel
 from environments.egress import EgressProxy
 from environments.operator_resolver import Resolver
 from environments.processes import ProcessName, alive, kill, machine_boot, start_time, started_at
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.volumes import FIRST_USER, Volumes
 from environments.way_out import WayOut
 from store import MapSource
@@ -59,8 +58,6 @@ COMPLAINT_BYTES = 2000
 #: A sandbox process is younger than its directory, by less than this even on a stalled machine.
 YOUNGER_S = 60.0
 
-#: `/mnt/<name>`, as AWS has it.
-_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 #: In bwrap's process, descriptors to hand down start here; their originals are above `_OWN_FD`.
 _HANDED_FD, _OWN_FD = 100, 200
 
@@ -129,8 +126,7 @@ class Bubblewrap:
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a sandbox on the session's volume. See `provider.EnvironmentProvider.start`."""
         await self.probe()
-        if not _MOUNT.fullmatch(spec.mount):
-            raise EnvironmentUnavailable(f"the mount must be /mnt/<name>, not {spec.mount!r}")
+        check_mounts(spec)
         name = f"{hashlib.sha256(session.encode()).hexdigest()[:24]}-{generation}"
         directory = self._run / name
         await self._clear(directory)

@@ -35,9 +35,10 @@ from environments.channel import AgentChannel
 from environments.docker_image import ensure_image
 from environments.egress import EgressProxy
 from environments.operator_resolver import Resolver
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.volumes import Volumes
 from environments.way_out import WayOut
+from store import MapSource
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Docker:
             resolver: what stands here for access points and subnets; nothing when omitted.
         """
         self._run = data_dir / "run" / "containers"
-        self._resolver = resolver or Resolver.of_nothing()
+        self._resolver = resolver or Resolver.of(MapSource(None))
         self._way_out = WayOut(proxy, self._resolver)
         self._volumes = Volumes(volumes_dir or data_dir / "volumes")
         self._engine = engine
@@ -118,6 +119,7 @@ class Docker:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a container on the session's volume. See `provider.EnvironmentProvider.start`."""
+        check_mounts(spec)
         shares = self._resolver.shares(spec)
         await self.probe()
         image = spec.image or self._image
@@ -358,15 +360,20 @@ class Docker:
                     {"Name": "fsize", "Soft": limits.file_bytes, "Hard": limits.file_bytes},
                     {"Name": "core", "Soft": 0, "Hard": 0},
                 ],
-                "Binds": [
-                    *(
-                        f"{mount.source}:{mount.path}:{'ro' if mount.read_only else 'rw'}"
-                        for mount in mounts
-                    ),
-                    f"{directory / 'agentd'}:{AGENTD_DIR}:ro",
-                    f"{directory / 'control'}:{_CONTROL_DIR}:rw",
-                    f"{directory / 'passwd'}:/etc/passwd:ro",
-                    f"{directory / 'group'}:/etc/group:ro",
+                "Mounts": [
+                    {
+                        "Type": "bind",
+                        "Source": str(mount.source),
+                        "Target": mount.path,
+                        "ReadOnly": mount.read_only,
+                    }
+                    for mount in (
+                        *mounts,
+                        Mount(directory / "agentd", AGENTD_DIR, read_only=True),
+                        Mount(directory / "control", _CONTROL_DIR),
+                        Mount(directory / "passwd", "/etc/passwd", read_only=True),
+                        Mount(directory / "group", "/etc/group", read_only=True),
+                    )
                 ],
             },
         }

@@ -24,8 +24,9 @@ from environments.egress_lanes import EgressLanes
 from environments.kubernetes_exec import COMMAND, open_exec
 from environments.kubernetes_pod import Json
 from environments.operator_resolver import Resolver
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.way_out import WayOut
+from store import MapSource
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Kubernetes:
             resolver: what stands here for access points and subnets; nothing when omitted.
         """
         self._run = data_dir / "run" / "pods"
-        self._resolver = resolver or Resolver.of_nothing()
+        self._resolver = resolver or Resolver.of(MapSource(None))
         self._way_out = WayOut(proxy, self._resolver)
         self._lanes = EgressLanes()
         self._owner = hashlib.sha256(owner.encode()).hexdigest()[:24]
@@ -123,6 +124,8 @@ class Kubernetes:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a pod on the session's volume. See `provider.EnvironmentProvider.start`."""
+        check_mounts(spec)
+        shares = self._resolver.cluster_shares(spec)
         await self.probe()
         clients = await self._connect()
         claim = self._claim(session)
@@ -151,6 +154,7 @@ class Kubernetes:
             user=user,
             runtime_class=self._options.runtime_class,
             way_out=self._way_out.wanted(spec),
+            shares=shares,
         )
         reference: Reference = {"name": name, **self._way_out.remembered(spec)}
         try:

@@ -1,6 +1,7 @@
 """The stream that carries an environment's connections, when the other side is hostile."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def frame(kind: bytes, number: int, payload: bytes = b"", length: int | None = N
 
 async def ended(reader: asyncio.StreamReader) -> bool:
     async with asyncio.timeout(10):
-        while await reader.read(65536):
-            pass
+        # With what was not read any more, the connection is reset.
+        with contextlib.suppress(ConnectionResetError):
+            while await reader.read(65536):
+                pass
     return True
 
 
