@@ -10,7 +10,7 @@ from typing import Any
 
 from contracts.faults import Faults
 from contracts.harness import Environment, Filesystem, Lifecycle, Network
-from contracts.operator_map import OperatorMap
+from contracts.operator_map import OperatorMap, wanted_by
 from contracts.overrides import check_between
 
 #: The model's bounds are wider (to 1209600); the harness takes these (devguide, runtime sessions).
@@ -30,11 +30,16 @@ class Installation:
 
     Attributes:
         operator: the operator's map.
-        any_image: whether images run as they are named, because the engine is one of containers.
+        engine: the kind of its environments, as EVERLOOP_ENGINE names it.
     """
 
     operator: OperatorMap = OperatorMap()
-    any_image: bool = False
+    engine: str = "bubblewrap"
+
+    @property
+    def any_image(self) -> bool:
+        """Whether images run as they are named, because the engine is one of containers."""
+        return self.engine != "bubblewrap"
 
 
 NOTHING_MAPPED = Installation()
@@ -61,9 +66,7 @@ def read_environment(
     if wire.get("networkConfiguration") is not None:
         changes["network"] = _network(wire["networkConfiguration"], faults, here.operator)
     if wire.get("filesystemConfigurations") is not None:
-        changes["filesystems"] = _filesystems(
-            wire["filesystemConfigurations"], faults, here.operator
-        )
+        changes["filesystems"] = _filesystems(wire["filesystemConfigurations"], faults, here)
     if "environmentVariables" in params:
         changes["variables"] = _variables(params["environmentVariables"], faults)
     if params.get("environmentArtifact"):
@@ -108,7 +111,7 @@ def _network(wire: dict[str, Any], faults: Faults, operator: OperatorMap) -> Net
 
 
 def _filesystems(
-    wire: list[dict[str, Any]], faults: Faults, operator: OperatorMap
+    wire: list[dict[str, Any]], faults: Faults, here: Installation
 ) -> tuple[Filesystem, ...]:
     found: list[Filesystem] = []
     for index, entry in enumerate(wire):
@@ -126,8 +129,11 @@ def _filesystems(
             faults.add(f"{path}.mountPath", "must name a directory in /mnt")
         if any(other.mount_path == one.mount_path for other in found):
             faults.add(f"{path}.mountPath", "is another file system's already")
-        if one.access_point_arn is not None and one.access_point_arn not in operator.access_points:
-            faults.add(f"{path}.accessPointArn", _UNMAPPED.format(what="a directory"))
+        if one.access_point_arn is not None:
+            files = here.operator.access_points.get(one.access_point_arn)
+            if files is None or not files.serves(here.engine):
+                what = wanted_by(here.engine)
+                faults.add(f"{path}.accessPointArn", _UNMAPPED.format(what=what))
         found.append(one)
     return tuple(found)
 

@@ -2,8 +2,9 @@
 
 It inherits a listening stream socket as descriptor AGENTD_FD and its configuration as JSON in
 AGENTD_CONFIG: `mount`, `variables` (the environment of every command), `memory_bytes`, `processes`,
-`open_files`, `file_bytes`, `unattended_s`, `proxy` (the egress proxy's socket, or null). Nobody
-inside can reach the listening socket by a path, and commands inherit neither.
+`open_files`, `file_bytes`, `unattended_s`, `proxy` (the egress proxy's socket, or null),
+`proxy_stream` (whether the host carries connections to the proxy instead). Nobody inside can reach
+the listening socket by a path, and commands inherit neither.
 
 Protocol, one request per connection: the caller sends one line of JSON of at most REQUEST_BYTES,
 gets one line of JSON, and the connection is closed. A caller that goes away leaves its command
@@ -24,6 +25,8 @@ running.
                                 An interactive shell, started unless `resume`; `after` is how much
                                 of its output the caller has. Once answered, the connection carries
                                 the frames of `agentd_shells.py`.
+    {"op": "egress"}            The host carries connections to its egress proxy: once answered, the
+                                connection has the frames of `agentd_lanes.py`.
     {"op": "info"}              Who answers and how busy it is.
     {"op": "shutdown", "grace_s"}   TERM to all, and the end after `grace_s` at most.
 
@@ -35,7 +38,7 @@ running.
     shell:        {"ok": true, "result": {"new": bool, "at": the offset of the output that follows}}
     file:         {"ok": true, "result": {"text"}}
     info:         {"ok": true, "result": {"boot_id", "uptime_s", "idle_s", "running", "processes"}}
-    cancel, shutdown, start: {"ok": true, "result": {}}
+    cancel, shutdown, start, egress: {"ok": true, "result": {}}
     otherwise:    {"ok": false, "error": bad_request|unknown_id|forgotten|busy|internal, "message"}
 """
 
@@ -51,16 +54,18 @@ import sys
 import time
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
 from environments.agentd_files import COMMANDS, operate
 from environments.agentd_init import STRAY_FD_MAX, hide, split
 from environments.agentd_jobs import RESULTS_MAX, Jobs
+from environments.agentd_lanes import Lanes
 from environments.agentd_loop import READ, WRITE, Loop
 from environments.agentd_memory import end_all, offer_first, processes
 from environments.agentd_relay import Relay
-from environments.agentd_shells import Refused, Shell, Shells
+from environments.agentd_shells import Refused, Shells
 
 #: A request's line: a file of 1 MiB in JSON's worst spelling fits, six bytes for one.
 REQUEST_BYTES = 8 * 1024**2
@@ -94,7 +99,7 @@ class Connection:
         self._received = bytearray()
         self._answer = b""
         self._asked = False
-        self._shell: tuple[Shell, int | None] | None = None
+        self._taker: Callable[[socket.socket], None] | None = None
         stream.setblocking(False)
         server.loop.watch(stream.fileno(), READ, self._readable)
 
@@ -103,9 +108,9 @@ class Connection:
         self._answer = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         self._server.loop.watch(self._stream.fileno(), WRITE, self._writable)
 
-    def show(self, shell: Shell, after: int | None, value: dict[str, Any]) -> None:
-        """Send the answer, and show a shell from then on."""
-        self._shell = (shell, after)
+    def hand_over(self, value: dict[str, Any], taker: Callable[[socket.socket], None]) -> None:
+        """Send the answer, and give the connection to `taker`."""
+        self._taker = taker
         self.answer(value)
 
     def _readable(self) -> None:
@@ -137,12 +142,11 @@ class Connection:
         self._answer = self._answer[sent:]
         if self._answer:
             return
-        if self._shell is None:
+        if self._taker is None:
             self._close()
         else:
-            shell, after = self._shell
             self._server.left(self)
-            shell.attach(self._stream, after)
+            self._taker(self._stream)
 
     def _close(self) -> None:
         self._server.loop.unwatch(self._stream.fileno())
@@ -160,6 +164,7 @@ class Server:
         self._mount: str = config["mount"]
         self._jobs = Jobs(self.loop, config)
         self._shells = Shells(self.loop, config, self._jobs.watch_memory)
+        self._lanes = Lanes(self.loop) if config["proxy_stream"] else None
         self._files: OrderedDict[str, str] = OrderedDict()
         self._connections: set[Connection] = set()
         self._boot_id = os.urandom(16).hex()
@@ -212,6 +217,10 @@ class Server:
                 )
         elif op == "shell":
             self._shell(request, connection)
+        elif op == "egress":
+            if self._lanes is None:
+                raise BadRequest("egress: this environment has no way out by a stream")
+            connection.hand_over({"ok": True, "result": {}}, self._lanes.attach)
         else:
             connection.answer({"ok": True, "result": self._done(request)})
 
@@ -237,7 +246,9 @@ class Server:
             return
         after = request["after"]
         result = {"new": new, "at": shell.start(after)}
-        connection.show(shell, after, {"ok": True, "result": result})
+        connection.hand_over(
+            {"ok": True, "result": result}, lambda stream: shell.attach(stream, after)
+        )
 
     def _file(self, request: dict[str, Any]) -> str:
         self._jobs.touch()
@@ -402,6 +413,7 @@ _OPERATIONS = {
         "insert_line",
         "view_range",
     ),
+    "egress": (),
     "info": (),
     "shutdown": ("grace_s",),
 }

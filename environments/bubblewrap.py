@@ -16,18 +16,15 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contracts.egress import Egress
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
 from contracts.sandbox_settings import SandboxSettings
 from environments import bubblewrap_probe, control_groups, seccomp, sockets
-from environments.bubblewrap_inside import Resolver
 from environments.bubblewrap_profile import (
     AGENTD_COMMAND,
     PROXY_DIR,
@@ -43,9 +40,11 @@ from environments.bubblewrap_profile import (
 )
 from environments.channel import AgentChannel
 from environments.egress import EgressProxy
+from environments.operator_resolver import Resolver
 from environments.processes import ProcessName, alive, kill, machine_boot, start_time, started_at
-from environments.provider import Liveness, Reference, Started
+from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.volumes import FIRST_USER, Volumes
+from environments.way_out import WayOut
 from store import MapSource
 
 log = logging.getLogger(__name__)
@@ -59,8 +58,6 @@ COMPLAINT_BYTES = 2000
 #: A sandbox process is younger than its directory, by less than this even on a stalled machine.
 YOUNGER_S = 60.0
 
-#: `/mnt/<name>`, as AWS has it.
-_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 #: In bwrap's process, descriptors to hand down start here; their originals are above `_OWN_FD`.
 _HANDED_FD, _OWN_FD = 100, 200
 
@@ -94,7 +91,7 @@ class Bubblewrap:
         images = settings.limits.disk_bytes if settings.volume_images else None
         self._volumes = Volumes(volumes_dir or data_dir / "volumes", image_bytes=images)
         self._resolver = Resolver(settings, operator or MapSource(None))
-        self._proxy = proxy
+        self._way_out = WayOut(proxy, self._resolver)
         self._owner = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:12]
         self._groups, self._why_no_groups = (
             control_groups.detect() if settings.cgroups else (None, "off")
@@ -129,8 +126,7 @@ class Bubblewrap:
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a sandbox on the session's volume. See `provider.EnvironmentProvider.start`."""
         await self.probe()
-        if not _MOUNT.fullmatch(spec.mount):
-            raise EnvironmentUnavailable(f"the mount must be /mnt/<name>, not {spec.mount!r}")
+        check_mounts(spec)
         name = f"{hashlib.sha256(session.encode()).hexdigest()[:24]}-{generation}"
         directory = self._run / name
         await self._clear(directory)
@@ -154,26 +150,23 @@ class Bubblewrap:
             "pid": process.pid,
             "start_time": process.start_time,
             "machine": process.machine,
+            **self._way_out.remembered(spec),
         }
-        if spec.egress is not None:
-            reference["egress"] = spec.egress.model_dump_json()
-            reference["subnets"] = ",".join(spec.subnets)
         return Started(reference, info.boot_id)
 
     async def _launch(self, directory: Path, session: str, spec: EnvironmentSpec) -> None:
         """Prepare what a sandbox is given, and start it."""
-        shares, image = self._resolver.resolve(spec)
+        shares, image = self._resolver.shares(spec), self._resolver.image(spec)
         volume, user = await asyncio.to_thread(self._volumes.ensure, session)
         held = {"volume": str(volume), "groups": list[str]()}
         mounts = [Mount(volume, spec.mount), *shares]
-        proxied = False
-        if self._proxy is not None and spec.egress is not None and spec.egress.mode != "none":
-            proxied = True
+        proxied = self._way_out.wanted(spec)
+        if proxied:
             mounts.append(Mount(directory / "proxy", PROXY_DIR, read_only=True))
             # The session's user passes through it to the socket; nobody else comes this far.
             (directory / "proxy").mkdir()
             os.chmod(directory / "proxy", 0o755)
-            await self._listen(directory, spec.egress, spec.subnets)
+            await self._way_out.open(directory.name, directory / "proxy" / "s", spec)
         groups: list[Path] = []
         if self._groups is not None:
             shared = spec.limits.tmp_bytes + SHM_BYTES
@@ -228,10 +221,9 @@ class Bubblewrap:
         Directories of an earlier boot of the machine have no sandboxes and are removed.
         """
         for reference in known:
-            if "egress" in reference:
-                egress = Egress.model_validate_json(str(reference["egress"]))
-                subnets = tuple(filter(None, str(reference["subnets"]).split(",")))
-                await self._listen(self._directory(reference), egress, subnets)
+            directory = self._directory(reference)
+            if (directory / "proxy").exists():
+                await self._way_out.reopen(directory.name, directory / "proxy" / "s", reference)
         names = {reference.get("name") for reference in known}
         count = 0
         if not self._run.parent.exists():
@@ -245,11 +237,6 @@ class Bubblewrap:
                 await self._clear(directory)
                 count += 1
         return count
-
-    async def _listen(self, directory: Path, egress: Egress, subnets: tuple[str, ...]) -> None:
-        if self._proxy is not None and (directory / "proxy").exists():
-            rules = self._resolver.rules(egress, subnets)
-            await self._proxy.open(directory.name, directory / "proxy" / "s", rules)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -268,8 +255,7 @@ class Bubblewrap:
             process = _child(directory)
             if process is not None:
                 await asyncio.to_thread(kill, process, wait_s=KILL_S)
-            if self._proxy is not None:
-                await self._proxy.close(directory.name)
+            await self._way_out.close(directory.name)
             volume, groups = _held(directory)
             await asyncio.to_thread(control_groups.remove, groups)
             if volume is not None:

@@ -26,7 +26,8 @@ SHM_BYTES = 64 * 1024**2
 #: have stopped it, does not live, and may never come back.
 UNATTENDED_S = 300
 #: Where the directory with the egress proxy's socket is seen inside.
-PROXY_DIR = "/run/everloop"
+PROXY_DIR = "/run/everloop-proxy"
+PROXY_SOCKET = f"{PROXY_DIR}/s"
 #: What an image may not bring: the sandbox makes it, or it holds the image's own secrets.
 _MADE_HERE = frozenset({"proc", "dev", "sys", "tmp", "mnt", "run", "boot", "lost+found"})
 _MADE_IN_ETC = frozenset(
@@ -39,6 +40,7 @@ AGENTD_FILES = (
     "agentd_files.py",
     "agentd_init.py",
     "agentd_jobs.py",
+    "agentd_lanes.py",
     "agentd_loop.py",
     "agentd_memory.py",
     "agentd_output.py",
@@ -189,14 +191,23 @@ def arguments(
     ]
 
 
-def agentd_config(spec: EnvironmentSpec, *, proxy: bool = False) -> str:
-    """What agentd reads from AGENTD_CONFIG, whatever the provider."""
+def agentd_config(
+    spec: EnvironmentSpec, *, proxy: str | None = None, proxy_stream: bool = False
+) -> str:
+    """What agentd reads from AGENTD_CONFIG, whatever the provider.
+
+    Args:
+        spec: what the session asked for.
+        proxy: the path inside at which the egress proxy's socket is, if it has one there.
+        proxy_stream: whether the host carries connections to the proxy by a stream.
+    """
     config = {
         **asdict(spec.limits),
         "mount": spec.mount,
         "unattended_s": spec.idle_timeout_s + UNATTENDED_S,
-        "variables": base_variables(spec.mount, proxy=proxy),
-        "proxy": f"{PROXY_DIR}/s" if proxy else None,
+        "variables": base_variables(spec.mount, proxy=proxy is not None or proxy_stream),
+        "proxy": proxy,
+        "proxy_stream": proxy_stream,
     }
     return json.dumps(config)
 
@@ -205,7 +216,7 @@ def _set_variables(spec: EnvironmentSpec, listener: int, proxy: bool) -> list[st
     variables = {
         **base_variables(spec.mount),
         "AGENTD_FD": str(listener),
-        "AGENTD_CONFIG": agentd_config(spec, proxy=proxy),
+        "AGENTD_CONFIG": agentd_config(spec, proxy=PROXY_SOCKET if proxy else None),
     }
     return [word for name, value in variables.items() for word in ("--setenv", name, value)]
 

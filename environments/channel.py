@@ -218,14 +218,24 @@ class AgentChannel:
         """
         request = {"op": "shell", "id": id, "columns": columns, "rows": rows, "resume": resume}
         request |= {"after": after, "env": dict(variables)}
-        streams = await self._connect()
+        answer, streams = await self._keep(request)
         try:
-            async with asyncio.timeout(QUICK_S):
-                line = await _request(streams, json.dumps(request).encode() + b"\n")
-            return _read(ShellAnswer, _result(line)), streams
+            return _read(ShellAnswer, answer), streams
         except BaseException:
             streams[1].transport.abort()
             raise
+
+    async def egress(self) -> Streams:
+        """Take the stream by which an environment's connections come to the egress proxy.
+
+        Returns:
+            Streams of the frames that `agentd_lanes` describes. The caller closes the writer.
+
+        Raises:
+            EnvironmentRefused: the environment has no such stream.
+            ConnectionError, TimeoutError: as `exec`.
+        """
+        return (await self._keep({"op": "egress"}))[1]
 
     async def file(self, id: str, arguments: Mapping[str, Any]) -> str:
         """Do a `file_operations` call, once for its id.
@@ -260,6 +270,17 @@ class AgentChannel:
         except TimeoutError:
             raise TimeoutError(f"agentd did not answer within {wait_s} s") from None
         return _result(line)
+
+    async def _keep(self, request: Mapping[str, Any]) -> tuple[object, Streams]:
+        """Ask, and keep the connection: the answer, and the streams that follow it."""
+        async with asyncio.timeout(QUICK_S):
+            streams = await self._connect()
+            try:
+                line = await _request(streams, json.dumps(request).encode() + b"\n")
+                return _result(line), streams
+            except BaseException:
+                streams[1].transport.abort()
+                raise
 
     async def _exchange(self, line: bytes) -> bytes:
         streams = await self._connect()

@@ -4,7 +4,8 @@ Speaks the Engine API, so podman's compatible socket serves too. The engine must
 host's machine and as root: session volumes are directories that it mounts, and agentd's socket is
 reached through one. For each container there is a directory
 `<data_dir>/run/containers/<name>` that only we can enter, with `agentd` (its files, mounted
-read-only) and `control` (where the container's first process binds the socket).
+read-only), `control` (where the container's first process binds the socket) and `proxy` (where the
+egress proxy listens, mounted read-only).
 """
 
 import asyncio
@@ -22,15 +23,22 @@ from environments import sockets
 from environments.bubblewrap_profile import (
     AGENTD_DIR,
     AGENTD_FILES,
+    PROXY_DIR,
+    PROXY_SOCKET,
     SHM_BYTES,
+    Mount,
     agentd_config,
     base_variables,
     user_files,
 )
 from environments.channel import AgentChannel
 from environments.docker_image import ensure_image
-from environments.provider import Liveness, Reference, Started, refuse_local
+from environments.egress import EgressProxy
+from environments.operator_resolver import Resolver
+from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.volumes import Volumes
+from environments.way_out import WayOut
+from store import MapSource
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +74,14 @@ class Docker:
     name = "docker"
 
     def __init__(
-        self, data_dir: Path, *, engine: str, image: str, volumes_dir: Path | None = None
+        self,
+        data_dir: Path,
+        *,
+        engine: str,
+        image: str,
+        volumes_dir: Path | None = None,
+        proxy: EgressProxy | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -76,8 +91,12 @@ class Docker:
             image: runs environments that ask for none; it must have bash and Python 3.9 or newer.
             volumes_dir: holds sessions' files, maybe those of other hosts too; in `data_dir` when
                 omitted.
+            proxy: the way to the network; without it no container has any.
+            resolver: what stands here for access points and subnets; nothing when omitted.
         """
         self._run = data_dir / "run" / "containers"
+        self._resolver = resolver or Resolver.of(MapSource(None))
+        self._way_out = WayOut(proxy, self._resolver)
         self._volumes = Volumes(volumes_dir or data_dir / "volumes")
         self._engine = engine
         self._image = image
@@ -100,7 +119,8 @@ class Docker:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a container on the session's volume. See `provider.EnvironmentProvider.start`."""
-        refuse_local(spec, self.name)
+        check_mounts(spec)
+        shares = self._resolver.shares(spec)
         await self.probe()
         image = spec.image or self._image
         await ensure_image(self._docker(), image)
@@ -109,8 +129,13 @@ class Docker:
         await self._remove(name)
         volume, user = self._volumes.ensure(session)
         directory = self._prepare(name, spec.mount, user)
-        config = self._container(name, image, spec, volume, user, directory)
+        mounts = [Mount(volume, spec.mount), *shares]
+        if self._way_out.wanted(spec):
+            mounts.append(Mount(directory / "proxy", PROXY_DIR, read_only=True))
+        config = self._container(name, image, spec, mounts, user, directory)
         try:
+            if self._way_out.wanted(spec):
+                await self._way_out.open(name, directory / "proxy" / "s", spec)
             container = await self._ask(self._docker().containers.create(config, name=name))
             await self._ask(container.start())
             info = await self._ready(name, directory)
@@ -123,7 +148,8 @@ class Docker:
         except BaseException:
             await asyncio.shield(self._remove(name))
             raise
-        return Started({"name": name, "container": str(container.id)}, info)
+        reference: Reference = {"name": name, "container": str(container.id)}
+        return Started({**reference, **self._way_out.remembered(spec)}, info)
 
     def connect(self, reference: Reference) -> AgentChannel:
         """A channel to a running container; it connects when it is used."""
@@ -160,7 +186,15 @@ class Docker:
         await asyncio.to_thread(self._volumes.delete, session)
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
-        """End every container of this data directory that is not among `known`."""
+        """End every container of this data directory that is not among `known`.
+
+        Those that are get their way to the network back, which ended with the last host process.
+        """
+        for reference in known:
+            name = str(reference["name"])
+            path = self._directory(name) / "proxy" / "s"
+            if path.parent.exists():
+                await self._way_out.reopen(name, path, reference)
         names = {str(reference.get("name")) for reference in known}
         label = f"{OWNER_LABEL}={self._owner}"
         try:
@@ -232,6 +266,7 @@ class Docker:
         if await self._show(name) is not None:
             container = self._docker().containers.container(name)
             await self._ask(container.delete(force=True, v=True))
+        await self._way_out.close(name)
         shutil.rmtree(self._directory(name), ignore_errors=True)
 
     async def _ready(self, name: str, directory: Path) -> str:
@@ -269,8 +304,9 @@ class Docker:
         for file, text in user_files(user, home).items():
             (directory / file).write_text(text)
         (directory / "control").mkdir()
+        (directory / "proxy").mkdir()
         # Entered by the session's own user, who may read and not write.
-        for path in (directory / "agentd", package, directory / "control"):
+        for path in (directory / "agentd", package, directory / "control", directory / "proxy"):
             path.chmod(0o755)
         for path in (*package.iterdir(), directory / "passwd", directory / "group"):
             path.chmod(0o644)
@@ -281,7 +317,7 @@ class Docker:
         name: str,
         image: str,
         spec: EnvironmentSpec,
-        volume: Path,
+        mounts: Sequence[Mount],
         user: int,
         directory: Path,
     ) -> dict[str, Any]:
@@ -289,7 +325,9 @@ class Docker:
         limits = spec.limits
         variables = {
             **base_variables(spec.mount),
-            "AGENTD_CONFIG": agentd_config(spec),
+            "AGENTD_CONFIG": agentd_config(
+                spec, proxy=PROXY_SOCKET if self._way_out.wanted(spec) else None
+            ),
             "AGENTD_SOCKET": f"{_CONTROL_DIR}/s",
             "AGENTD_USER": str(user),
         }
@@ -322,12 +360,20 @@ class Docker:
                     {"Name": "fsize", "Soft": limits.file_bytes, "Hard": limits.file_bytes},
                     {"Name": "core", "Soft": 0, "Hard": 0},
                 ],
-                "Binds": [
-                    f"{volume}:{spec.mount}:rw",
-                    f"{directory / 'agentd'}:{AGENTD_DIR}:ro",
-                    f"{directory / 'control'}:{_CONTROL_DIR}:rw",
-                    f"{directory / 'passwd'}:/etc/passwd:ro",
-                    f"{directory / 'group'}:/etc/group:ro",
+                "Mounts": [
+                    {
+                        "Type": "bind",
+                        "Source": str(mount.source),
+                        "Target": mount.path,
+                        "ReadOnly": mount.read_only,
+                    }
+                    for mount in (
+                        *mounts,
+                        Mount(directory / "agentd", AGENTD_DIR, read_only=True),
+                        Mount(directory / "control", _CONTROL_DIR),
+                        Mount(directory / "passwd", "/etc/passwd", read_only=True),
+                        Mount(directory / "group", "/etc/group", read_only=True),
+                    )
                 ],
             },
         }

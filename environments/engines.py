@@ -5,6 +5,7 @@ from environments.bubblewrap import Bubblewrap
 from environments.docker import Docker
 from environments.egress import EgressProxy
 from environments.kubernetes import ClusterOptions, Kubernetes
+from environments.operator_resolver import Resolver
 from environments.provider import EnvironmentProvider
 from store import MapSource
 
@@ -14,14 +15,18 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
 
     Args:
         settings: how the process is configured.
-        proxy: the way to the network, for providers that have one.
+        proxy: the way to the network.
     """
+    operator = MapSource(settings.sandbox.map_file)
+    resolver = Resolver(settings.sandbox, operator)
     if settings.engine == "docker":
         return Docker(
             settings.data_dir,
             engine=settings.docker_host,
             image=settings.image,
             volumes_dir=settings.volumes_dir,
+            proxy=proxy,
+            resolver=resolver,
         )
     if settings.engine == "kubernetes":
         options = ClusterOptions(
@@ -32,11 +37,13 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
             runtime_class=settings.kubernetes_runtime_class,
             kubeconfig=settings.kubeconfig,
         )
-        return Kubernetes(settings.host_id, options)
+        return Kubernetes(
+            settings.host_id, options, settings.data_dir, proxy=proxy, resolver=resolver
+        )
     return Bubblewrap(
         settings.data_dir,
         settings=settings.sandbox,
         proxy=proxy,
-        operator=MapSource(settings.sandbox.map_file),
+        operator=operator,
         volumes_dir=settings.volumes_dir,
     )

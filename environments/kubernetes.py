@@ -8,18 +8,25 @@ import asyncio
 import hashlib
 import importlib
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
 from environments import kubernetes_pod as objects
 from environments.channel import AgentChannel, Streams
+from environments.egress import EgressProxy
+from environments.egress_lanes import EgressLanes
 from environments.kubernetes_exec import COMMAND, open_exec
 from environments.kubernetes_pod import Json
-from environments.provider import Liveness, Reference, Started, refuse_local
+from environments.operator_resolver import Resolver
+from environments.provider import Liveness, Reference, Started, check_mounts
+from environments.way_out import WayOut
+from store import MapSource
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +36,8 @@ START_S = 300.0
 END_S = 60.0
 LOOK_S = 0.2
 API_S = 30.0
+#: Connections to the API server at once.
+CONNECTIONS_MAX = 2048
 SANDBOX_GROUP = "agents.x-k8s.io"
 _SANDBOXES = "sandboxes"
 #: Why a pod waits that will never run.
@@ -63,13 +72,28 @@ class Kubernetes:
 
     name = "kubernetes"
 
-    def __init__(self, owner: str, options: ClusterOptions) -> None:
+    def __init__(
+        self,
+        owner: str,
+        options: ClusterOptions,
+        data_dir: Path,
+        *,
+        proxy: EgressProxy | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             owner: names this sandbox host; pods of other owners are left alone.
             options: where environments go.
+            data_dir: this owner's alone; it is made when it is first needed.
+            proxy: the way to the network; without it no pod has any.
+            resolver: what stands here for access points and subnets; nothing when omitted.
         """
+        self._run = data_dir / "run" / "pods"
+        self._resolver = resolver or Resolver.of(MapSource(None))
+        self._way_out = WayOut(proxy, self._resolver)
+        self._lanes = EgressLanes()
         self._owner = hashlib.sha256(owner.encode()).hexdigest()[:24]
         self._options = options
         self._clients: _Clients | None = None
@@ -100,7 +124,8 @@ class Kubernetes:
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a pod on the session's volume. See `provider.EnvironmentProvider.start`."""
-        refuse_local(spec, self.name)
+        check_mounts(spec)
+        shares = self._resolver.cluster_shares(spec)
         await self.probe()
         clients = await self._connect()
         claim = self._claim(session)
@@ -128,14 +153,20 @@ class Kubernetes:
             config_map=self._config_map,
             user=user,
             runtime_class=self._options.runtime_class,
+            way_out=self._way_out.wanted(spec),
+            shares=shares,
         )
+        reference: Reference = {"name": name, **self._way_out.remembered(spec)}
         try:
             await self._create(name, pod_spec)
             boot_id = await self._wait_ready(name)
+            if self._way_out.wanted(spec):
+                await self._carry(reference)
+                await self._lanes.first(name)
         except BaseException:
             await asyncio.shield(self._remove(name))
             raise
-        return Started({"name": name}, boot_id)
+        return Started(reference, boot_id)
 
     def connect(self, reference: Reference) -> AgentChannel:
         """A channel to a running pod; it connects when it is used."""
@@ -167,7 +198,12 @@ class Kubernetes:
         )
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
-        """End every pod of this owner that is not among `known`."""
+        """End every pod of this owner that is not among `known`.
+
+        Those that are get their way to the network back, which ended with the last host process.
+        """
+        for reference in known:
+            await self._carry(reference)
         names = {str(reference.get("name")) for reference in known}
         try:
             clients = await self._connect()
@@ -186,10 +222,21 @@ class Kubernetes:
 
     async def close(self) -> None:
         """Let go of the API server."""
+        await self._lanes.drop_all()
         if self._clients is not None:
             await self._clients.close()
             self._clients = None
             self._config_map = None
+
+    async def _carry(self, reference: Reference) -> None:
+        """Let a pod's connections go on to the proxy, if it has a way out."""
+        if "egress" not in reference:
+            return
+        name = str(reference["name"])
+        path = self._run / Path(name).name / "s"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if await self._way_out.reopen(name, path, reference):
+            await self._lanes.keep(name, self.connect(reference).egress, path)
 
     def _claim(self, session: str) -> str:
         digest = hashlib.sha256(f"{self._owner} {session}".encode()).hexdigest()[:24]
@@ -238,6 +285,9 @@ class Kubernetes:
             await asyncio.sleep(LOOK_S)
 
     async def _remove(self, name: str) -> None:
+        await self._lanes.drop(name)
+        await self._way_out.close(name)
+        shutil.rmtree(self._run / Path(name).name, ignore_errors=True)
         clients = await self._connect()
         namespace = self._options.namespace
         if self._sandboxes is not None:
@@ -343,6 +393,8 @@ class _Clients:
                 await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
         except (config.ConfigException, OSError) as error:
             raise EnvironmentUnavailable(f"no cluster is configured: {error}") from None
+        # Each command under way and each way out holds one.
+        settings.connection_pool_maxsize = CONNECTIONS_MAX
         plain = client.ApiClient(settings)
         streaming = stream.WsApiClient(settings)
         return cls(

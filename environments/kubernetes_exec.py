@@ -16,16 +16,41 @@ from environments.kubernetes_pod import CONTROL_DIR
 _STDIN, _STDOUT, _STDERR, _ERROR = b"\x00", 1, 2, 3
 #: One message to the API server; its own bound is 32 KiB by default in some proxies.
 PIECE_BYTES = 16 * 1024
-#: One request line in, agentd's answer out.
-_RELAY = (
-    "import shutil,socket,sys;"
-    "s=socket.socket(socket.AF_UNIX);"
-    f"s.connect('{CONTROL_DIR}/s');"
-    "s.sendall(sys.stdin.buffer.readline());"
-    "f=s.makefile('rb');"
-    "shutil.copyfileobj(f,sys.stdout.buffer)"
-)
+#: Both directions, until either side has ended.
+_RELAY = f"""
+import os, socket, threading
+stream = socket.socket(socket.AF_UNIX)
+stream.connect("{CONTROL_DIR}/s")
+def send():
+    while True:
+        data = os.read(0, 65536)
+        if not data:
+            os._exit(0)
+        stream.sendall(data)
+threading.Thread(target=send, daemon=True).start()
+while True:
+    data = stream.recv(65536)
+    if not data:
+        os._exit(0)
+    while data:
+        data = data[os.write(1, data):]
+"""
 COMMAND = ("python3", "-SsEB", "-c", _RELAY)
+
+
+class _Brake(asyncio.ReadTransport):
+    """Holds up a reader's source while too much waits to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off = asyncio.Event()
+        self.off.set()
+
+    def pause_reading(self) -> None:
+        self.off.clear()
+
+    def resume_reading(self) -> None:
+        self.off.set()
 
 
 class ExecWriter:
@@ -75,14 +100,18 @@ async def open_exec(socket_context: Any) -> Streams:
         socket = await socket_context.__aenter__()
     except (http.ClientError, OSError) as error:
         raise ConnectionError(f"exec was refused: {error}") from None
-    reader = asyncio.StreamReader(limit=ANSWER_BYTES)
-    reading = asyncio.create_task(_read(socket, socket_context, reader, http))
+    reader, brake = asyncio.StreamReader(limit=ANSWER_BYTES), _Brake()
+    reader.set_transport(brake)
+    reading = asyncio.create_task(_read(socket, socket_context, reader, brake, http))
     return reader, cast(asyncio.StreamWriter, ExecWriter(socket, reading))
 
 
-async def _read(socket: Any, socket_context: Any, reader: asyncio.StreamReader, http: Any) -> None:
+async def _read(
+    socket: Any, socket_context: Any, reader: asyncio.StreamReader, brake: _Brake, http: Any
+) -> None:
     try:
         async for message in socket:
+            await brake.off.wait()
             if message.type is not http.WSMsgType.BINARY or not message.data:
                 continue
             channel, data = message.data[0], message.data[1:]

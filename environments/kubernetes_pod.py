@@ -5,10 +5,12 @@ with the two capabilities that becoming the session's user takes, as in a Docker
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contracts.environment import EnvironmentSpec
+from contracts.environment import EnvironmentSpec, SharedMount
+from contracts.operator_map import SharedFiles
 from environments.bubblewrap_profile import (
     AGENTD_DIR,
     AGENTD_FILES,
@@ -111,12 +113,25 @@ def pod_spec(
     config_map: str,
     user: int,
     runtime_class: str | None,
+    way_out: bool,
+    shares: Sequence[tuple[SharedMount, SharedFiles]] = (),
 ) -> Json:
-    """The pod of an environment."""
+    """The pod of an environment.
+
+    Args:
+        spec: what the session asked for.
+        image: that it runs.
+        claim: its volume, and the ConfigMap of its user.
+        config_map: agentd's files.
+        user: the session's.
+        runtime_class: that it has; the cluster's default when None.
+        way_out: whether its connections come by a stream of agentd's.
+        shares: file systems that it has beside its volume.
+    """
     limits = spec.limits
     variables = {
         **base_variables(spec.mount),
-        "AGENTD_CONFIG": agentd_config(spec),
+        "AGENTD_CONFIG": agentd_config(spec, proxy_stream=way_out),
         "AGENTD_SOCKET": f"{CONTROL_DIR}/s",
         "AGENTD_USER": str(user),
     }
@@ -148,6 +163,14 @@ def pod_spec(
                 "resources": {"limits": {"memory": str(limits.memory_bytes)}},
                 "volumeMounts": [
                     {"name": "session", "mountPath": spec.mount},
+                    *(
+                        {
+                            "name": f"share-{index}",
+                            "mountPath": share.path,
+                            **({"readOnly": True} if files.read_only else {}),
+                        }
+                        for index, (share, files) in enumerate(shares)
+                    ),
                     {"name": "tmp", "mountPath": "/tmp"},
                     {"name": "shm", "mountPath": "/dev/shm"},
                     {"name": "control", "mountPath": CONTROL_DIR},
@@ -170,6 +193,10 @@ def pod_spec(
         ],
         "volumes": [
             {"name": "session", "persistentVolumeClaim": {"claimName": claim}},
+            *(
+                {"name": f"share-{index}", **_shared(files)}
+                for index, (_, files) in enumerate(shares)
+            ),
             {"name": "tmp", "emptyDir": {"sizeLimit": str(limits.tmp_bytes)}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(SHM_BYTES)}},
             {"name": "control", "emptyDir": {}},
@@ -180,6 +207,15 @@ def pod_spec(
     if runtime_class is not None:
         made["runtimeClassName"] = runtime_class
     return made
+
+
+def _shared(files: SharedFiles) -> Json:
+    """The source of a shared file system; read-only ones are mounted so by the node too."""
+    read_only: Json = {"readOnly": True} if files.read_only else {}
+    if files.claim is not None:
+        return {"persistentVolumeClaim": {"claimName": files.claim, **read_only}}
+    assert files.nfs is not None
+    return {"nfs": {"server": files.nfs.server, "path": files.nfs.path, **read_only}}
 
 
 def pod(name: str, owner: str, spec: Json) -> Json:

@@ -4,6 +4,7 @@ A provider starts, finds and ends environments. What happens inside one is agent
 provider, and is spoken of through `channel.AgentChannel`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,9 @@ from typing import Protocol, runtime_checkable
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
+
+#: `/mnt/<name>`, as AWS has it.
+_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 
 #: Plain JSON that finds an environment again; only its provider reads it.
 Reference = dict[str, str | int]
@@ -117,17 +121,15 @@ class NamesVolumes(Protocol):
         ...
 
 
-def refuse_local(spec: EnvironmentSpec, name: str) -> None:
-    """For providers that have neither shared directories nor a way to the network.
+def check_mounts(spec: EnvironmentSpec) -> None:
+    """See that what an environment mounts has a place of its own below /mnt.
 
     Raises:
-        EnvironmentUnavailable: the specification asks for one; nothing is left out silently.
+        EnvironmentUnavailable: it does not.
     """
-    if spec.shares:
-        raise EnvironmentUnavailable(
-            f"file systems by access point are served by bubblewrap environments, not by {name}"
-        )
-    if spec.egress is not None and spec.egress.mode != "none":
-        raise EnvironmentUnavailable(
-            f"the egress extension is served by bubblewrap environments, not by {name}"
-        )
+    paths = [spec.mount, *(share.path for share in spec.shares)]
+    for path in paths:
+        if not _MOUNT.fullmatch(path):
+            raise EnvironmentUnavailable(f"the mount must be /mnt/<name>, not {path!r}")
+    if len(set(paths)) < len(paths):
+        raise EnvironmentUnavailable("two file systems have one mount")

@@ -111,7 +111,7 @@ async def delete_harness(context: Context, call: Call) -> Mapping[str, Any]:
 
 
 def _installation(context: Context) -> Installation:
-    return Installation(context.operator.read(), context.settings.engine != "bubblewrap")
+    return Installation(context.operator.read(), context.settings.engine)
 
 
 def _digest(params: Mapping[str, Any], extensions: HarnessExtensions | None) -> str:

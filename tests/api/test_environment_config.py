@@ -9,6 +9,7 @@ import pytest
 
 from api.environment_config import Installation
 from api.harness_config import read_config, read_update
+from contracts.errors import ServiceError
 from contracts.operator_map import OperatorMap
 from tests.api.conftest import ROLE, ApiProcess, client, start_api
 from tests.api.raw import call
@@ -97,6 +98,36 @@ def test_an_update_keeps_the_image_and_an_empty_wrapper_clears_it() -> None:
     assert kept.environment == first.environment and kept.environment.container_uri == IMAGE
     cleared = read_update(first, {"environmentArtifact": {}}, HERE)
     assert cleared.environment.container_uri is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "files", "lacking"),
+    [
+        ("docker", {"claim": "reports"}, "a directory"),
+        ("kubernetes", {"directory": "/srv/efs"}, "a claim or an nfs export"),
+        ("kubernetes", {"claim": "reports"}, None),
+        ("kubernetes", {"nfs": {"server": "files.test", "path": "/reports"}}, None),
+        ("docker", {"directory": "/srv/efs", "claim": "reports"}, None),
+    ],
+)
+def test_an_access_point_must_be_mapped_to_what_the_engine_takes(
+    engine: str, files: dict[str, Any], lacking: str | None
+) -> None:
+    operator = OperatorMap.read(json.dumps({"accessPoints": {EFS: files}}), "map")
+    runtime = {"filesystemConfigurations": [efs("/mnt/a")]}
+    params = {
+        "executionRoleArn": ROLE,
+        "environment": {"agentCoreRuntimeEnvironment": runtime},
+    }
+    here = Installation(operator, engine)
+    if lacking is None:
+        assert read_config(params, here).environment.filesystems[0].access_point_arn == EFS
+        return
+    with pytest.raises(ServiceError) as refused:
+        read_config(params, here)
+    (fault,) = refused.value.detail.fields
+    assert fault.name == f"{RUNTIME}.filesystemConfigurations[0].efsAccessPoint.accessPointArn"
+    assert f"is not mapped to {lacking} in" in fault.message
 
 
 def test_the_operators_map_is_read_again_when_it_changed(mapped: ApiProcess, control: Any) -> None:

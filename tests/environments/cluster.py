@@ -67,6 +67,22 @@ class Cluster:
         )
         return str(path)
 
+    def claim(self, name: str) -> Path:
+        """Make a claim that many pods can mount at once; the directory behind it."""
+        spec = {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        self.kept.setdefault("persistentvolumeclaims", {})[name] = {
+            "metadata": {"name": name, "labels": {}},
+            "spec": spec,
+        }
+        return _open_to_all(self.directory / name)
+
+    def export(self, nfs: Json) -> Path:
+        """The directory that stands for an export of an NFS server."""
+        return _open_to_all(self.directory / f"{nfs['server']}-{nfs['path'].strip('/')}")
+
     def podman(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [*self.engine.podman, *words]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory)
@@ -93,18 +109,28 @@ class Cluster:
         group = spec["securityContext"]["fsGroup"]
         for mount in container["volumeMounts"]:
             source = self._volume(name, volumes[mount["name"]], group) / mount.get("subPath", "")
-            way = "ro" if mount.get("readOnly") else "rw"
+            of_volume: Json = volumes[mount["name"]]
+            source_of: Json = of_volume.get("persistentVolumeClaim") or of_volume.get("nfs") or {}
+            locked = mount.get("readOnly") or source_of.get("readOnly")
+            way = "ro" if locked else "rw"
             words += ["-v", f"{source}:{mount['mountPath']}:{way}"]
         entry, *rest = container["command"]
         self.podman(*words, "--entrypoint", entry, container["image"], *rest)
 
     def _volume(self, pod: str, volume: Json, group: int) -> Path:
         """The directory behind a volume, made as the kubelet makes it."""
+        if "nfs" in volume:
+            # A node mounts what is there, and leaves owners and modes alone.
+            return self.export(volume["nfs"])
         claim = volume.get("persistentVolumeClaim")
         if claim is not None:
             assert claim["claimName"] in self.kept["persistentvolumeclaims"]
         path = self.directory / (claim["claimName"] if claim else f"{pod}-{volume['name']}")
         path.mkdir(exist_ok=True)
+        modes = self.kept["persistentvolumeclaims"][claim["claimName"]] if claim else {}
+        if claim and modes["spec"]["accessModes"] == ["ReadWriteMany"]:
+            # As most drivers of such volumes do: the group of a pod is not given to them.
+            return path
         config = volume.get("configMap")
         if config is not None:
             for name, text in self.kept["configmaps"][config["name"]]["data"].items():
@@ -227,6 +253,7 @@ class _Api:
                 if message.type is WSMsgType.BINARY and message.data[:1] == b"\x00":
                     process.stdin.write(message.data[1:])
                     await process.stdin.drain()
+            process.stdin.close()
 
         feeding = asyncio.create_task(feed())
         with contextlib.suppress(ConnectionError):
@@ -258,6 +285,12 @@ async def _check(plural: str, body: Json) -> None:
         read: Any = api._ApiClient__deserialize
         known = api.sanitize_for_serialization(read(body, _KINDS[plural]))
     assert known == body, (plural, known, body)
+
+
+def _open_to_all(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    path.chmod(0o777)
+    return path
 
 
 def _status(code: int, reason: str) -> web.Response:

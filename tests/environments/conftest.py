@@ -1,7 +1,7 @@
 """Real sandboxes and a real store; where bubblewrap cannot run, tests fail with its reason."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from environments.bubblewrap import Bubblewrap
 from environments.channel import AgentChannel
 from environments.host import SandboxHost
 from store import Store, migrate
+from tests.environments import engine as engines
+from tests.environments.kinds import KINDS, Make, makes
 from tests.environments.sandboxes import SPEC
 
 
@@ -32,6 +34,22 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[engines.Engine]:
+    why = engines.missing()
+    if why is not None:
+        pytest.skip(why)
+    with engines.engine() as running:
+        yield running
+
+
+@pytest.fixture(params=KINDS)
+async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes providers of each kind that can run here, one kind for a test."""
+    async with makes(request.param, request, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -119,3 +119,7 @@ def _write_image(path: Path) -> None:
                 continue
             seen.add(real)
             archive.add(real, arcname=real.lstrip("/"), recursive=False)
+            # Packages do not list it, and without it each Python program compiles what it imports.
+            path = Path(real)
+            for compiled in path.parent.glob(f"__pycache__/{path.stem}.cpython-*.pyc"):
+                archive.add(compiled, arcname=str(compiled).lstrip("/"), recursive=False)

@@ -1,7 +1,7 @@
 """What every kind of environment does alike, on each provider that can run here."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import pytest
 
 from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable
-from environments.bubblewrap import Bubblewrap
 from environments.docker import Docker
 from environments.host import SandboxHost
 from environments.kubernetes import ClusterOptions, Kubernetes
@@ -17,39 +16,8 @@ from environments.provider import EnvironmentProvider, Liveness
 from store import Store
 from tests.environments import engine as engines
 from tests.environments.cluster import SANDBOX_VERSION, cluster
+from tests.environments.kinds import Make
 from tests.environments.sandboxes import SPEC, run
-
-KINDS = ("bubblewrap", "docker", "kubernetes")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[engines.Engine]:
-    why = engines.missing()
-    if why is not None:
-        pytest.skip(why)
-    with engines.engine() as running:
-        yield running
-
-
-Make = Callable[[str], EnvironmentProvider]
-
-
-@pytest.fixture(params=KINDS)
-async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
-    """Makes providers of one kind, each for an owner of its own."""
-    kind: str = request.param
-    if kind == "bubblewrap":
-        yield lambda owner: Bubblewrap(tmp_path / owner)
-        return
-    engine: engines.Engine = request.getfixturevalue("engine")
-    if kind == "docker":
-        yield lambda owner: Docker(tmp_path / owner, engine=engine.url, image=engines.IMAGE)
-        return
-    async with cluster(engine, tmp_path / "cluster", sandboxes=False) as running:
-        options = ClusterOptions(
-            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
-        )
-        yield lambda owner: Kubernetes(owner, options)
 
 
 @pytest.fixture
@@ -120,7 +88,7 @@ async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentP
     channel = provider.connect(started.reference)
     greedy = await run(channel, "exec python3 -c 'x = bytearray(600 * 1024**2)'")
     assert greedy.exit_code in (137, 1) or greedy.end is CommandEnd.OUT_OF_MEMORY
-    forks = await run(channel, "for i in $(seq 100); do sleep 5 & done 2>&1; kill $(jobs -p)")
+    forks = await run(channel, "for i in $(seq 100); do sleep 1 & done 2>&1; kill $(jobs -p)")
     assert "fork" in forks.stdout or "Resource temporarily" in forks.stdout + forks.stderr
     big = await run(channel, "head -c 20M /dev/zero > big; stat -c %s big")
     assert int(big.stdout) <= limits.file_bytes
@@ -215,7 +183,7 @@ async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engin
         options = ClusterOptions(
             namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
         )
-        provider = Kubernetes("data", options)
+        provider = Kubernetes("data", options, tmp_path / "data")
         started = await provider.start("a", SPEC, generation=1)
         (sandbox,) = running.kept["sandboxes"].values()
         assert sandbox["apiVersion"] == SANDBOX_VERSION

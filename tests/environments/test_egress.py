@@ -1,4 +1,4 @@
-"""The way out: from inside a sandbox, through the relay and the proxy, to a server."""
+"""The way out: from inside an environment of each kind, through the proxy, to a server."""
 
 import asyncio
 import logging
@@ -12,13 +12,14 @@ from contracts.environment import EnvironmentSpec
 from contracts.errors import SecretUnreadable
 from contracts.sandbox_settings import SandboxSettings
 from environments import egress, egress_pump
-from environments.bubblewrap import Bubblewrap
 from environments.channel import AgentChannel
 from environments.egress import EgressProxy
 from environments.egress_rules import Rules, networks
 from environments.host import SandboxHost
+from environments.provider import EnvironmentProvider
 from store import Store
-from tests.environments.sandboxes import run
+from tests.environments.kinds import Make
+from tests.environments.sandboxes import run, until
 from tests.environments.upstream import Certificate, Upstream, certificate, upstream
 
 ARN = (
@@ -29,12 +30,13 @@ SECRET = "never-seen-inside"
 LOOPBACK = ("127.0.0.0/8",)
 FETCH = """python3 - <<'END'
 import urllib.request, urllib.error
-try:
-    print(urllib.request.urlopen({url!r}, timeout=10).read().decode())
-except urllib.error.HTTPError as error:
-    print(error.code, error.read().decode())
-except OSError as error:
-    print("failed", error)
+for url in {urls!r}:
+    try:
+        print(urllib.request.urlopen(url, timeout=10).read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.code, error.read().decode().strip())
+    except OSError as error:
+        print("failed", error)
 END"""
 
 
@@ -80,12 +82,15 @@ async def server() -> AsyncIterator[Upstream]:
         yield kept
 
 
+SETTINGS = SandboxSettings(private_ranges=LOOPBACK)
+
+
 @pytest.fixture
-async def provider(tmp_path: Path, proxy: EgressProxy) -> AsyncIterator[Bubblewrap]:
-    settings = SandboxSettings(private_ranges=LOOPBACK)
-    bubblewrap = Bubblewrap(tmp_path / "data", settings=settings, proxy=proxy)
-    yield bubblewrap
-    await bubblewrap.stop_orphans(())
+async def provider(make: Make, proxy: EgressProxy) -> AsyncIterator[EnvironmentProvider]:
+    made = make("data", settings=SETTINGS, proxy=proxy)
+    yield made
+    await made.stop_orphans(())
+    await made.close()
 
 
 def allow(*hosts: str, ports: tuple[int, ...], **more: object) -> Egress:
@@ -101,58 +106,91 @@ async def _ask(path: Path, text: str) -> bytes:
 
 
 async def test_a_command_reaches_what_is_listed_and_nothing_else(
-    provider: Bubblewrap, server: Upstream, caplog: pytest.LogCaptureFixture
+    provider: EnvironmentProvider,
+    server: Upstream,
+    names: Names,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "environments.egress")
-    spec = EnvironmentSpec(egress=allow("api.test", ports=(server.port,)))
+    # Listed, and leading where nobody may go; the last at its second look only.
+    names.leads_to = {
+        "inside.test": [["10.0.0.1", "::ffff:10.0.0.1"]],
+        "metadata.test": [["169.254.169.254"]],
+        "moves.test": [["127.0.0.1"], ["169.254.169.254"]],
+    }
+    hosts = ("api.test", "inside.test", "metadata.test", "moves.test")
+    spec = EnvironmentSpec(egress=allow(*hosts, ports=(server.port,)))
     started = await provider.start("s", spec, generation=1)
     sandbox = provider.connect(started.reference)
 
-    async def fetch(url: str) -> str:
-        return (await run(sandbox, FETCH.format(url=url))).stdout
+    def at(host: str, port: int = server.port) -> str:
+        return f"http://{host}:{port}/secret-path"
 
-    assert await fetch(f"http://api.test:{server.port}/secret-path") == "upstream got \n"
-    assert "403 Everloop egress: the host other.test" in await fetch(
-        f"http://other.test:{server.port}/"
-    )
-    assert "403 Everloop egress: port 1 " in await fetch("http://api.test:1/")
-    assert "not on this agent's allow-list" in await fetch("http://169.254.169.254/latest")
-    direct = await run(
-        sandbox, FETCH.format(url=f"http://127.0.0.1:{server.port}/"), variables={"no_proxy": "*"}
-    )
+    urls = [at("api.test"), at("other.test"), at("api.test", 1), "http://169.254.169.254/latest"]
+    urls += [at("inside.test"), at("metadata.test"), at("moves.test"), at("moves.test")]
+    said = (await run(sandbox, FETCH.format(urls=urls))).stdout.splitlines()
+    assert said[0] == said[6] == "upstream got "
+    assert said[1].startswith("403 Everloop egress: the host other.test")
+    assert said[2].startswith("403 Everloop egress: port 1 ")
+    assert "not on this agent's allow-list" in said[3]
+    for line in (said[4], said[5], said[7]):
+        assert "leads to an address that is not public" in line
+    direct = await run(sandbox, FETCH.format(urls=[at("127.0.0.1")]), variables={"no_proxy": "*"})
     assert "Connection refused" in direct.stdout
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
     decisions = [record.message for record in caplog.records if "egress" in record.message]
     assert [line.partition(" ")[2].partition(" ")[2] for line in decisions] == [
         f"api.test:{server.port} allowed",
         f"other.test:{server.port} refused: not listed",
         "api.test:1 refused: not listed",
         "169.254.169.254:80 refused: not listed",
+        f"inside.test:{server.port} refused: address",
+        f"metadata.test:{server.port} refused: address",
+        f"moves.test:{server.port} allowed",
+        f"moves.test:{server.port} refused: address",
     ]
     assert "secret-path" not in caplog.text
 
 
 async def test_tunnels_carry_both_directions_and_large_bodies(
-    provider: Bubblewrap, server: Upstream
+    provider: EnvironmentProvider, server: Upstream
 ) -> None:
     spec = EnvironmentSpec(egress=allow("api.test", ports=(server.port,)))
     started = await provider.start("s", spec, generation=1)
-    body = 3_000_000
+    body, at_once = 3_000_000, 12
     said = await run(
         provider.connect(started.reference),
-        f"""python3 - <<'END'
-import http.client
-connection = http.client.HTTPConnection("127.0.0.1", 3128, timeout=20)
-connection.set_tunnel("api.test", {server.port})
-connection.request("POST", "/", b"x" * {body})
-print(len(connection.getresponse().read()))
+        rf"""python3 - <<'END'
+import hashlib, http.client, socket, threading
+said = []
+def ask(number):
+    connection = http.client.HTTPConnection("127.0.0.1", 3128, timeout=20)
+    connection.set_tunnel("api.test", {server.port})
+    data = bytes([65 + number]) * ({body} if number < 2 else 1000 * number)
+    connection.request("POST", "/", data)
+    said.append(connection.getresponse().read() == b"upstream got " + data)
+# One that reads nothing holds up nobody else.
+slow = socket.create_connection(("127.0.0.1", 3128))
+slow.sendall(b"CONNECT api.test:{server.port} HTTP/1.1\r\n\r\n")
+slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: {body}\r\n\r\n" + bytes({body}))
+threads = [threading.Thread(target=ask, args=(number,)) for number in range({at_once})]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(said == [True] * {at_once})
+# What the other side says after this one has ended still comes.
+late = socket.create_connection(("127.0.0.1", 3128))
+late.sendall(b"CONNECT api.test:{server.port} HTTP/1.1\r\n\r\n")
+late.sendall(b"GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
+late.shutdown(socket.SHUT_WR)
+print(late.makefile("rb").read().endswith(b"upstream got hi"))
+print(len(slow.makefile("rb").read()) > {body})
 END""",
     )
-    assert said.stdout == f"{body + len('upstream got ')}\n", said.stderr
+    assert said.stdout == "True\nTrue\nTrue\n", said.stderr
 
 
 async def test_a_secret_is_added_outside_and_its_server_checked(
-    provider: Bubblewrap,
+    provider: EnvironmentProvider,
     shown: Certificate,
     names: Names,
     monkeypatch: pytest.MonkeyPatch,
@@ -172,7 +210,7 @@ async def test_a_secret_is_added_outside_and_its_server_checked(
 
         async def fetch(host: str) -> str:
             command = (
-                FETCH.format(url=f"http://{host}/v1")
+                FETCH.format(urls=[f"http://{host}/v1"])
                 .replace("urlopen(", "urlopen(urllib.request.Request(")
                 .replace(", timeout", ", headers={'Authorization': 'mine'}), timeout")
             )
@@ -259,27 +297,41 @@ async def test_connections_are_bounded(
         writer.close()
 
 
-async def test_the_socket_cannot_be_replaced_from_inside(provider: Bubblewrap) -> None:
+async def test_the_way_out_cannot_be_replaced_from_inside(provider: EnvironmentProvider) -> None:
     spec = EnvironmentSpec(egress=Egress(mode="open"))
     started = await provider.start("s", spec, generation=1)
     sandbox = provider.connect(started.reference)
-    for command in ("rm /run/everloop/s", "ln -sf /tmp/x /run/everloop/s", "touch /run/everloop/y"):
-        assert "Read-only file system" in (await run(sandbox, command)).stderr, command
+    place = "/run/everloop-proxy" if provider.name != "kubernetes" else "/run"
+    for command in (f"rm {place}/s", f"ln -sf /tmp/x {place}/s", f"touch {place}/y"):
+        said = await run(sandbox, command)
+        assert said.exit_code != 0 or "-f" in command, command
+    # Whoever asks agentd for the stream of connections gets them; commands cannot.
+    said = await run(
+        sandbox,
+        "python3 -c 'import socket; socket.socket(1).connect(\"/run/everloop/s\")'",
+    )
+    assert "Permission denied" in said.stderr or "No such file" in said.stderr
+    await provider.stop(started.reference)
 
-
-async def test_without_egress_there_is_neither_relay_nor_socket(provider: Bubblewrap) -> None:
-    started = await provider.start("s", EnvironmentSpec(egress=Egress()), generation=1)
+    started = await provider.start("s", EnvironmentSpec(egress=Egress()), generation=2)
     sandbox = provider.connect(started.reference)
-    said = await run(sandbox, "ls /run/everloop; env | grep -i proxy; cat /proc/net/tcp | wc -l")
+    said = await run(
+        sandbox, "ls /run/everloop-proxy; env | grep -i proxy; cat /proc/net/tcp | wc -l"
+    )
     assert said.stdout == "1\n"
 
 
 async def test_a_new_host_process_takes_the_way_out_up_again(
-    store: Store, provider: Bubblewrap, proxy: EgressProxy, server: Upstream, tmp_path: Path
+    make: Make,
+    provider: EnvironmentProvider,
+    store: Store,
+    proxy: EgressProxy,
+    server: Upstream,
+    tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
     spec = EnvironmentSpec(egress=allow("api.test", ports=(server.port,)))
-    fetch = FETCH.format(url=f"http://api.test:{server.port}/")
+    fetch = FETCH.format(urls=[f"http://api.test:{server.port}/"])
 
     async def say(agent: AgentChannel) -> str:
         return (await run(agent, fetch)).stdout
@@ -289,20 +341,21 @@ async def test_a_new_host_process_takes_the_way_out_up_again(
         host.use("s", spec) as environment,
     ):
         reference = environment.record.reference
+        assert await say(provider.connect(reference)) == "upstream got \n"
     await proxy.close_all()
     assert "failed" in await say(provider.connect(reference))
-    again = Bubblewrap(
-        data,
-        settings=SandboxSettings(private_ranges=LOOPBACK),
-        proxy=EgressProxy(_reveal, resolve=Names()),
-    )
+    again = make("data", settings=SETTINGS, proxy=EgressProxy(_reveal, resolve=Names()))
+
+    async def reached() -> bool:
+        return await say(again.connect(reference)) == "upstream got \n"
+
     async with SandboxHost(store, data_dir=data, host_id="here", provider=again) as host:
         async with host.use("s", spec) as environment:
             assert not environment.restarted
-            assert await say(provider.connect(reference)) == "upstream got \n"
+            await until(reached)
         narrower = EnvironmentSpec(egress=allow("other.test", ports=(server.port,)))
         async with host.use("s", narrower) as environment:
             # Another list makes another environment, so that nothing of the old one stays open.
             assert environment.restarted
             assert "403" in await say(again.connect(environment.record.reference))
-    await again.stop_orphans(())
+        await host.stop("s")

@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec, SharedMount
+from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable
 from environments import channel, seccomp
 from environments.bubblewrap import Bubblewrap
@@ -22,9 +22,6 @@ from store import MapSource
 from tests.environments.sandboxes import SPEC, run
 
 Start = Callable[..., Awaitable[AgentChannel]]
-
-SHARE = "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0"
-READ = SHARE.replace("def0", "def1")
 
 
 async def python(sandbox: AgentChannel, program: str) -> str:
@@ -234,54 +231,6 @@ async def test_a_session_cannot_signal_or_see_another(start: Start) -> None:
     )
     assert "session" in said.stdout and "/f" not in said.stdout
     assert (await one.info()).processes > 0
-
-
-@pytest.fixture
-async def sharing(tmp_path: Path) -> AsyncIterator[Bubblewrap]:
-    for name in ("share", "read"):
-        (tmp_path / name).mkdir()
-        os.chmod(tmp_path / name, 0o777)
-    (tmp_path / "map.json").write_text(
-        json.dumps(
-            {
-                "accessPoints": {
-                    SHARE: {"directory": str(tmp_path / "share")},
-                    READ: {"directory": str(tmp_path / "read"), "readOnly": True},
-                }
-            }
-        )
-    )
-    provider = Bubblewrap(tmp_path / "data", operator=MapSource(tmp_path / "map.json"))
-    yield provider
-    await provider.stop_orphans(())
-
-
-async def test_shared_directories_are_shared_and_links_in_them_lead_nowhere(
-    sharing: Bubblewrap, tmp_path: Path
-) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("host")
-    (tmp_path / "share" / "planted").symlink_to(secret)
-    (tmp_path / "read" / "given").write_text("given")
-    spec = EnvironmentSpec(shares=(SharedMount(SHARE, "/mnt/all"), SharedMount(READ, "/mnt/read")))
-    references = [
-        (await sharing.start(name, spec, generation=1)).reference for name in ("one", "two")
-    ]
-    one, two = (sharing.connect(reference) for reference in references)
-    await run(one, "umask 0; echo hello > /mnt/all/note; ln -s /etc/shadow /mnt/all/shadow")
-    assert (await run(two, "cat /mnt/all/note /mnt/read/given")).stdout == "hello\ngiven"
-    for path in ("/mnt/all/planted", "/mnt/all/shadow", "/mnt/all/../../root"):
-        assert (await run(two, f"cat {path} || ls {path}/")).exit_code != 0, path
-        said = await two.file(f"v-{len(path)}", {"command": "view", "path": path})
-        assert said.startswith("Error: "), path
-    assert "Read-only file system" in (await run(two, "touch /mnt/read/x")).stderr
-    assert not (tmp_path / "read" / "x").exists()
-
-
-async def test_an_access_point_that_is_not_mapped_gets_no_environment(sharing: Bubblewrap) -> None:
-    unknown = EnvironmentSpec(shares=(SharedMount(SHARE.replace("def0", "def9"), "/mnt/x"),))
-    with pytest.raises(EnvironmentUnavailable, match="is not mapped"):
-        await sharing.start("s", unknown, generation=1)
 
 
 def _copy_programs(image: Path) -> None:
