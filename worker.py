@@ -111,6 +111,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 turns.find_host,
                 turns.give_up_call,
                 turns.close_turn,
+                turns.turn_waits,
                 decisions.count_vote,
                 decisions.expire_decisions,
                 decisions.standing,

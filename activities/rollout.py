@@ -1,9 +1,10 @@
 """Builds of the worker: which one new runs begin on, and what becomes of runs of older ones.
 
 With a build id, runs are pinned: one that began on a build ends on it, so that no code changes
-under a turn. A session that waits for a person may wait longer than any build is kept. Promoting a
-build therefore moves every open session run that is parked onto it; such a run has a history of a
-few events, and what a later build does differently there is guarded by patches.
+under a turn. A run that waits for a person may wait longer than any build is kept; so may one that
+waits for a host, or for a receiver of notices. Promoting a build therefore moves every open run
+onto it: of sessions, and of who waits for their turns. A run that is parked has a history of a few
+events, and what a later build does differently there is guarded by patches.
 """
 
 import asyncio
@@ -23,7 +24,12 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
-from contracts.turn import WORKFLOW
+from contracts import deletion as deletions
+from contracts.notices import WORKFLOW_NOTICE
+from contracts.provisioning import WORKFLOW_PROVISIONING
+from contracts.runs import AGENT_WORKFLOW
+from contracts.turn import WORKFLOW as SESSION
+from everloop.runs import WORKFLOW as RUN
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +41,20 @@ CALL_S = 10.0
 AGAIN_S = 0.2
 #: A worker that cannot be known for so long is not there.
 KNOWN_S = 60.0
-#: Every open run of a session that is not on the build yet.
+#: All that a worker runs: nothing of it may stay behind on builds that are about to go.
+WORKFLOWS = (
+    SESSION,
+    RUN,
+    AGENT_WORKFLOW,
+    WORKFLOW_PROVISIONING,
+    deletions.WORKFLOW_DELETE_SESSION,
+    deletions.WORKFLOW_DELETE_ACTOR,
+    deletions.WORKFLOW_RETENTION,
+    WORKFLOW_NOTICE,
+)
+#: Every open run that is not on the build yet.
 _OTHERS = (
-    "WorkflowType = '{workflow}' AND ExecutionStatus = 'Running' "
+    "WorkflowType IN ({workflows}) AND ExecutionStatus = 'Running' "
     "AND TemporalWorkerDeploymentVersion != '{version}'"
 )
 
@@ -54,7 +71,7 @@ def deployment(build_id: str | None) -> WorkerDeploymentConfig | None:
 
 
 async def promote(client: Client, build_id: str) -> int:
-    """Let new runs begin on a build, and move the open runs of sessions onto it.
+    """Let new runs begin on a build, and move the open runs onto it.
 
     Idempotent. A turn that runs on a worker of another build is moved at its next workflow task.
 
@@ -70,14 +87,15 @@ async def promote(client: Client, build_id: str) -> int:
     """
     await _make_current(client, build_id)
     name = _version(build_id).to_canonical_string()
+    workflows = ", ".join(f"'{each}'" for each in WORKFLOWS)
     moved = 0
-    async for found in client.list_workflows(_OTHERS.format(workflow=WORKFLOW, version=name)):
+    async for found in client.list_workflows(_OTHERS.format(workflows=workflows, version=name)):
         try:
             await _move(client, found.id, found.run_id, build_id)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            # It ended meanwhile; the session's next run begins on the build.
+            # It ended meanwhile; a session's next run begins on the build.
             continue
         moved += 1
     log.info("build %s is current; %d open runs were moved onto it", build_id, moved)

@@ -22,6 +22,7 @@ from contracts.turn import (
     HandOver,
     TurnOpened,
     TurnRequest,
+    TurnWaits,
 )
 from everloop.types import StopReason
 from store import Store
@@ -74,7 +75,7 @@ class TurnActivities:
                 await self._traces.invocation_over(session_key(), request.invocation_id)
             standing = await self._store.decisions.standing(session_key())
             waiting = standing.waiting or await self._store.calls.pending(session_key())
-            reply_to = await self._store.runs.listeners(session_key(), request.invocation_id)
+            reply_to = await self._listeners(request.invocation_id)
             return TurnOpened(runs=False, waiting=bool(waiting), reply_to=reply_to)
         if opening.waiting:
             await turns.close(
@@ -83,6 +84,7 @@ class TurnActivities:
             await self._traces.invocation_over(session_key(), request.invocation_id)
             return TurnOpened(runs=False, waiting=True)
         config = opening.config.config
+        reply_to = await self._listeners(request.invocation_id) if opening.resumes else ()
         return TurnOpened(
             runs=True,
             seq=opening.seq,
@@ -90,7 +92,18 @@ class TurnActivities:
             max_iterations=config.max_iterations,
             max_tokens=config.max_tokens,
             timeout_s=config.timeout_seconds,
+            reply_to=reply_to,
         )
+
+    @activity.defn(name=Activity.TURN_WAITS)
+    async def turn_waits(self, turn: TurnWaits) -> tuple[str, ...]:
+        """Write down that a turn only waits for people below, or not any more.
+
+        Returns:
+            The workflows that wait for the end of the turn.
+        """
+        await self._store.turns.waits_below(session_key(), turn.invocation_id, turn.waits)
+        return await self._listeners(turn.invocation_id)
 
     @activity.defn(name=Activity.HAND_OVER)
     async def hand_over(self, hand_over: HandOver) -> None:
@@ -147,7 +160,10 @@ class TurnActivities:
                 raise
         else:
             await self._traces.invocation_over(session_key(), end.invocation_id)
-        return await self._store.runs.listeners(session_key(), end.invocation_id)
+        return await self._listeners(end.invocation_id)
+
+    async def _listeners(self, invocation_id: str) -> tuple[str, ...]:
+        return await self._store.runs.listeners(session_key(), invocation_id)
 
     async def _error(self, invocation_id: str, kind: str) -> ErrorDetail:
         noted = await self._store.turns.failure_note(session_key(), invocation_id)

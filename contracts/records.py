@@ -212,6 +212,7 @@ class Opening:
         todo: calls of the newest assistant message that are still to be run, in call order.
         waiting: whether calls still wait for the caller, so that the turn cannot run.
         config: what the invocation runs with.
+        resumes: whether it goes on with a turn that another one left waiting.
     """
 
     state: InvocationState
@@ -219,6 +220,7 @@ class Opening:
     todo: tuple[CallRecord, ...]
     waiting: bool
     config: RunConfig
+    resumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ class RunRecord:
         output: the structured result that the model gave, if it gave one.
         usage: what its model calls used.
         paused: whether it waits for a decision about its budget.
+        below: whether `live` does nothing but wait for agents that wait for people.
     """
 
     live: str | None
@@ -310,6 +313,7 @@ class RunRecord:
     output: dict[str, Any] | None
     usage: Usage
     paused: bool = False
+    below: bool = False
 
     @property
     def over(self) -> bool:

@@ -24,6 +24,19 @@ class RunActivity(StrEnum):
 
 #: The workflow type that runs a harness for a tool call of another one.
 AGENT_WORKFLOW = "RunAgent"
+#: To such a workflow: end, and leave the agent as it is; its caller comes back to it.
+SIGNAL_LET_GO = "let_go"
+
+
+class AgentStanding(StrEnum):
+    """What `RunAgent` ends with."""
+
+    #: The call has its result.
+    OVER = "over"
+    #: All that the agent does is to wait for people.
+    WAITS = "waits"
+    #: The agent works again.
+    WORKS = "works"
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,14 @@ class AgentCall:
         session: the calling session's key.
         invocation_id: the invocation whose turn runs the call.
         tool_use_id: the call.
+        waits: what the caller believes of the agent, to be told once it is otherwise; None for a
+            caller of a release that was not told, and that waits for the end.
     """
 
     session: str
     invocation_id: str
     tool_use_id: str
+    waits: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -116,11 +132,13 @@ class RunState:
 
     Attributes:
         waiting: whether it waits for people.
+        below: whether it does nothing but wait for agents that wait for people.
         outcome: its result.
         failure: why it has none.
     """
 
     waiting: bool = False
+    below: bool = False
     outcome: HarnessOutcome | None = None
     failure: RunFailure | None = None
 

@@ -38,6 +38,7 @@ class Activity(StrEnum):
     COUNT_VOTE = "count_vote"
     EXPIRE_DECISIONS = "expire_decisions"
     STANDING = "standing"
+    TURN_WAITS = "turn_waits"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class TurnOpened:
         max_iterations: model calls that this invocation may make.
         max_tokens: output tokens that it may use; None is no limit.
         timeout_s: seconds that it may take.
-        reply_to: workflows that wait for the end of a turn that does not run.
+        reply_to: workflows that are told: of the end of a turn that does not run, or that one which
+            they wait for goes on.
     """
 
     runs: bool
@@ -142,6 +144,10 @@ class TurnProgress:
         max_tokens: output tokens that it may use; None is no limit.
         deadline_s: when its time is over, in seconds since the epoch.
         missed: model calls that did not give the result which was asked for.
+        left: a reply whose calls are not all done, because agents below wait for people.
+        waiting: the calls of `left` whose agents do.
+        left_s: seconds of its time that are left when it goes on after waiting for people below;
+            None when it does not wait.
     """
 
     invocation_id: str
@@ -152,6 +158,9 @@ class TurnProgress:
     max_tokens: int | None
     deadline_s: float
     missed: int = 0
+    left: "ModelReply | None" = None
+    waiting: tuple[str, ...] = ()
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,14 @@ class HandOver:
 
 
 @dataclass(frozen=True)
+class TurnWaits:
+    """All that the turn of an invocation does is to wait for people below, or not any more."""
+
+    invocation_id: str
+    waits: bool
+
+
+@dataclass(frozen=True)
 class CloseTurn:
     """The end of an invocation.
 
@@ -251,14 +268,15 @@ class CloseTurn:
 
 @dataclass(frozen=True)
 class TurnEnded:
-    """A turn was closed: what the workflows are told that wait for it.
+    """A turn was closed, waits, or goes on: what the workflows are told that wait for its end.
 
     Attributes:
         session: the session's key.
         invocation_id: the invocation whose turn it was; it may have resumed another one's.
         stop_reason: how it ended; None when it failed or was refused.
         error: the `ErrorType` of its failure.
-        waiting: whether it waits for people, so that a later invocation will resume it.
+        waiting: whether it waits for people and has its end still before it.
+        resumed: whether it goes on after it waited.
     """
 
     session: str
@@ -266,3 +284,4 @@ class TurnEnded:
     stop_reason: StopReason | None = None
     error: str | None = None
     waiting: bool = False
+    resumed: bool = False

@@ -57,6 +57,7 @@ _LINE = (
         invocation.c.error,
         invocation.c.ended_at,
         invocation.c.reply_to,
+        invocation.c.waits_below,
     )
     .where(
         invocation.c.session == sa.bindparam("session_"),
@@ -66,6 +67,11 @@ _LINE = (
         ),
     )
     .order_by(invocation.c.ended_at, invocation.c.invocation_id)
+)
+_WAITS = (
+    sa.update(invocation)
+    .where(*_KEY, invocation.c.state == InvocationState.OPEN.value)
+    .values(waits_below=sa.bindparam("waits"))
 )
 _DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
 #: Locked, so that the deletion of the last session that used it waits.
@@ -228,6 +234,14 @@ def line_of(connection: Connection, session_key: str, invocation_id: str) -> Seq
     row = find(connection, session_key, invocation_id)
     root = row.root or row.invocation_id
     return connection.execute(_LINE, {"session_": session_key, "root_": root}).all()
+
+
+def mark_waits_below(
+    connection: Connection, session_key: str, invocation_id: str, waits: bool
+) -> None:
+    """See `Turns.waits_below`."""
+    key = {"session_": session_key, "invocation_": invocation_id}
+    connection.execute(_WAITS, {**key, "waits": waits})
 
 
 def note_failure(connection: Connection, session_key: str, invocation_id: str, note: str) -> None:

@@ -58,7 +58,8 @@ def open_invocation(connection: Connection, session_key: str, invocation_id: str
         if waiting
         else tuple(call_record(found) for found in calls if found.state == CallState.REQUESTED)
     )
-    return Opening(state, locked.last_seq, todo, waiting, row.config)
+    resumes = invocations.find(connection, session_key, invocation_id).root is not None
+    return Opening(state, locked.last_seq, todo, waiting, row.config, resumes)
 
 
 def _begin(locked: LockedSession, row: Row[Any]) -> InvocationState:

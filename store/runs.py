@@ -115,9 +115,10 @@ class Runs:
 def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRecord:
     line = line_of(connection, session_key, invocation_id)
     key: dict[str, Any] = {"session_": session_key, "line": [row.invocation_id for row in line]}
-    live = next((row.invocation_id for row in line if row.state in _LIVE), None)
+    live = next((row for row in line if row.state in _LIVE), None)
     if live is not None:
-        return RunRecord(live, (), None, None, None, None, Usage())
+        below = live.waits_below
+        return RunRecord(live.invocation_id, (), None, None, None, None, Usage(), below=below)
     newest = line[-1]
     paused = _paused(connection, session_key, newest)
     if paused is not None and resume_due(connection, session_key) is not None:

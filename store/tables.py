@@ -217,6 +217,8 @@ invocation = sa.Table(
     sa.Column("root", sa.String),
     #: On whose behalf it ran.
     sa.Column("actor_id", sa.String),
+    #: Whether all that its turn does is to wait for agents that wait for people.
+    sa.Column("waits_below", sa.Boolean, nullable=False, server_default=sa.false()),
     #: The span in which the caller invoked.
     sa.Column("trace", Document(TraceContext)),
 )

@@ -287,6 +287,23 @@ class Turns:
             )
         )
 
+    async def waits_below(self, session: str, invocation_id: str, waits: bool) -> None:
+        """Write down whether a running turn only waits for agents that wait for people.
+
+        Args:
+            session: the session's key.
+            invocation_id: whose turn; one that is not open stays as it is.
+            waits: whether it does.
+        """
+        await self._database.update(
+            partial(
+                invocations.mark_waits_below,
+                session_key=session,
+                invocation_id=invocation_id,
+                waits=waits,
+            )
+        )
+
     async def note_failure(self, session: str, invocation_id: str, note: str) -> None:
         """Keep what a provider said about a model call that failed, for the end of the turn.
 

@@ -4,24 +4,20 @@ Local activities are single store transactions of a few milliseconds, idempotent
 everything that can take long or reaches beyond the store is a regular activity.
 """
 
-import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
-    ChildWorkflowError,
     TimeoutError,
     TimeoutType,
     is_cancelled_exception,
 )
-from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from contracts.decisions import CastVote, Standing
 from contracts.errors import ErrorType
-from contracts.runs import AGENT_WORKFLOW, AgentCall
 from contracts.turn import (
     MODEL_ATTEMPTS,
     Activity,
@@ -35,6 +31,7 @@ from contracts.turn import (
     TurnEnded,
     TurnOpened,
     TurnRequest,
+    TurnWaits,
 )
 from everloop.types import StopReason
 from workflows.replies import tell
@@ -89,11 +86,25 @@ async def open_turn(request: TurnRequest) -> TurnOpened:
         start_to_close_timeout=STORE_TIMEOUT,
         retry_policy=STORE_RETRY,
     )
+    session = workflow.info().workflow_id
+    news = TurnEnded(session, request.invocation_id, resumed=True)
     if not opened.runs:
-        session = workflow.info().workflow_id
-        end = TurnEnded(session, request.invocation_id, waiting=opened.waiting)
-        await tell(opened.reply_to, end)
+        news = TurnEnded(session, request.invocation_id, waiting=opened.waiting)
+    await tell(opened.reply_to, news)
     return opened
+
+
+async def turn_waits(invocation_id: str, waits: bool) -> None:
+    """Write down that a turn only waits for people below, or not any more, and tell who waits."""
+    reply_to: tuple[str, ...] = await workflow.execute_local_activity(
+        Activity.TURN_WAITS,
+        TurnWaits(invocation_id, waits),
+        result_type=tuple[str, ...],
+        start_to_close_timeout=STORE_TIMEOUT,
+        retry_policy=STORE_RETRY,
+    )
+    session = workflow.info().workflow_id
+    await tell(reply_to, TurnEnded(session, invocation_id, waiting=waits, resumed=not waits))
 
 
 async def close_turn(end: CloseTurn) -> None:
@@ -172,14 +183,8 @@ async def call_model(call: ModelCall) -> ModelReply:
     )
 
 
-async def run_tools(invocation_id: str, calls: tuple[CallRef, ...]) -> None:
-    """Run tool calls at the same time; each leaves its outcome in the store, in whatever order."""
-    await asyncio.gather(
-        *((_run_agent if call.agent else _run_tool)(invocation_id, call) for call in calls)
-    )
-
-
-async def _run_tool(invocation_id: str, call: CallRef) -> None:
+async def run_tool(invocation_id: str, call: CallRef) -> None:
+    """Run a tool call; it leaves its outcome in the store."""
     try:
         await _on_host(invocation_id, call, call.queue, LEASE_WAIT)
     except ActivityError as error:
@@ -187,7 +192,7 @@ async def _run_tool(invocation_id: str, call: CallRef) -> None:
             raise
         # Runs of releases without take-over gave the call up at once.
         if not (_may_go_on(error) and workflow.patched("take-over")):
-            await _give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
+            await give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
             return
         await _again(invocation_id, call)
 
@@ -205,7 +210,7 @@ async def _again(invocation_id: str, call: CallRef) -> None:
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        await _give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
+        await give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
 
 
 async def _on_host(invocation_id: str, call: CallRef, queue: str | None, wait: timedelta) -> None:
@@ -228,30 +233,8 @@ def _may_go_on(error: ActivityError) -> bool:
     return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 
-async def _run_agent(invocation_id: str, call: CallRef) -> None:
-    """Run another harness as a child, under an id that follows from the call."""
-    session = workflow.info().workflow_id
-    try:
-        await workflow.execute_child_workflow(
-            AGENT_WORKFLOW,
-            AgentCall(session, invocation_id, call.id),
-            id=f"{session}/agent/{call.id}",
-            task_queue=call.queue,
-            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-            # A child of a run that was ended from outside may still stand there; the same child
-            # comes back to the same invocation.
-            id_reuse_policy=WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,
-        )
-    except ChildWorkflowError as error:
-        task = asyncio.current_task()
-        if is_cancelled_exception(error) and task is not None and task.cancelling():
-            raise asyncio.CancelledError from error
-        # Somebody ended it, and not this turn.
-        await _give_up(GiveUpCall(invocation_id, call.id, "agent_stopped"))
-
-
-async def _give_up(call: GiveUpCall) -> None:
+async def give_up(call: GiveUpCall) -> None:
+    """Write down that a call could not be run."""
     await workflow.execute_local_activity(
         Activity.GIVE_UP_CALL,
         call,

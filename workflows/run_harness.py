@@ -96,9 +96,13 @@ class RunHarness:
         """Take note that a turn has ended.
 
         Args:
-            end: which, and how; one that waits for people is no news.
+            end: which, and how.
         """
-        self._news = self._news or not end.waiting
+        self._news = self._news or self._is_news(end)
+
+    def _is_news(self, end: TurnEnded) -> bool:
+        """Whether the store is worth a look: one that waits for people, or goes on, has no end."""
+        return not end.waiting and not end.resumed
 
     async def _begin(self) -> AdmittedRun:
         admitted = await self._admit()

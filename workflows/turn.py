@@ -7,6 +7,7 @@ In order:
 2. One model call. Its message is in the store when it returns; here only references arrive.
 3. No tool calls: the turn ends with the model's own stop reason.
 4. Calls that stand before the first one that the caller must answer run, all at the same time.
+   While all that runs are agents that wait for people, the time of the turn stands still.
 5. A call that the caller must answer ends the turn with `tool_use`; calls after it run once every
    waiting call has its answer, at the start of the invocation that brings the last one.
 6. Again from 1. An invocation that asks for a structured result is over when the model gives one
@@ -18,6 +19,8 @@ without a closing row in the log, whatever happened.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -33,6 +36,7 @@ from contracts.turn import (
 )
 from everloop.types import StopReason
 from workflows import calls
+from workflows.agents import Agents
 
 #: Model calls that may miss the structured result before the turn is given up: models that can
 #: mend a result at all mend it in the first or second round.
@@ -100,12 +104,15 @@ class _Turn:
         self._step = progress.step
         self._output_tokens = progress.output_tokens
         self._missed = progress.missed
+        self._left = progress.left
+        self._deadline_s = progress.deadline_s
+        self._agents = Agents(progress)
 
     async def run(self, due: ModelReply | None) -> bool:
         loop = asyncio.create_task(self._loop(due))
         asked = asyncio.create_task(workflow.wait_condition(self._cancelled))
         try:
-            left_s = max(self._limits.deadline_s - workflow.time(), 0)
+            left_s = await self._time_left([loop, asked])
             done, _ = await workflow.wait(
                 [loop, asked], timeout=left_s, return_when=asyncio.FIRST_COMPLETED
             )
@@ -125,6 +132,15 @@ class _Turn:
         await calls.close_turn(end)
         return end.stop_reason in WAITS
 
+    async def _time_left(self, ends: list[asyncio.Task[Any]]) -> float:
+        """Seconds that the turn may still take, known once it does not wait for people below."""
+        if self._limits.left_s is not None:
+            goes_on = asyncio.create_task(workflow.wait_condition(lambda: not self._agents.wait))
+            await workflow.wait([*ends, goes_on], return_when=asyncio.FIRST_COMPLETED)
+            goes_on.cancel()
+            self._deadline_s = workflow.time() + self._limits.left_s
+        return max(self._deadline_s - workflow.time(), 0)
+
     async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
         try:
             return CloseTurn(self._invocation_id, await loop)
@@ -140,8 +156,10 @@ class _Turn:
 
     async def _loop(self, due: ModelReply | None) -> StopReason:
         if due and due.calls and not self._cancelled():
-            await calls.run_tools(self._invocation_id, due.calls)
+            await self._run_calls(due, len(due.calls))
             self._seq = due.seq + 1
+        if self._left and (end := await self._after(self._left)) is not None:
+            return end
         while True:
             if self._cancelled():
                 return StopReason.INTERRUPTED
@@ -176,14 +194,24 @@ class _Turn:
     async def _see_to(self, reply: ModelReply) -> bool:
         """Run what may run now; False when the caller must act first."""
         handed = next((i for i, call in enumerate(reply.calls) if call.queue is None), None)
-        await calls.run_tools(self._invocation_id, reply.calls[:handed])
+        await self._run_calls(reply, len(reply.calls) if handed is None else handed)
         if handed is not None:
             await calls.hand_over(self._invocation_id)
             return False
         self._seq = reply.seq + 1
         return True
 
-    def _progress(self) -> TurnProgress:
+    async def _run_calls(self, reply: ModelReply, count: int) -> None:
+        """Run the first calls of a reply.
+
+        Raises:
+            TurnContinues: those that are left are agents that wait for people.
+        """
+        if left := await self._agents.run(reply.calls[:count]):
+            raise TurnContinues(self._progress(replace(reply, calls=left + reply.calls[count:])))
+
+    def _progress(self, left: ModelReply | None = None) -> TurnProgress:
+        waits = self._agents.waiting if left else ()
         return TurnProgress(
             invocation_id=self._invocation_id,
             seq=self._seq,
@@ -191,8 +219,11 @@ class _Turn:
             output_tokens=self._output_tokens,
             max_iterations=self._limits.max_iterations,
             max_tokens=self._limits.max_tokens,
-            deadline_s=self._limits.deadline_s,
+            deadline_s=self._deadline_s,
             missed=self._missed,
+            left=left,
+            waiting=waits,
+            left_s=max(self._deadline_s - workflow.time(), 0) if self._agents.all_wait else None,
         )
 
 

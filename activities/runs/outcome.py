@@ -16,7 +16,7 @@ Json = dict[str, Any]
 def state_of(record: RunRecord, ask: ReadRun) -> RunState:
     """How a run stands, for whoever waits for it."""
     if not record.over:
-        return RunState(waiting=record.live is None)
+        return RunState(waiting=record.live is None, below=record.below)
     if record.error is not None:
         failure = RunFailure(record.error.error.value, record.error.message)
         return RunState(failure=failure)

@@ -1,12 +1,13 @@
 """Harnesses as tools of harnesses: results, failures, people, cancellation, depth, deaths."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -30,7 +31,11 @@ def boss(asked: Asked) -> Said:
     newest = asked.body["messages"][-1]
     if newest["role"] == "tool":
         return Said(text=f"It came back: {words(newest['content'])}")
-    return Said(calls=(("helper", {"task": words(newest["content"])}),))
+    task = words(newest["content"])
+    if task.startswith("BOTH "):
+        task = task.removeprefix("BOTH ")
+        return Said(calls=(("asks", {"task": task}), ("works", {"task": task})))
+    return Said(calls=(("helper", {"task": task}),))
 
 
 def words(content: Any) -> str:
@@ -45,6 +50,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             OPENAI_API_KEY="test",
             OPENAI_API_BASE=f"{providers.url}/v1",
         ).start()
+        # Tests of time begin with models that are warm.
+        running.invoke(running.harness(model=OPENAI), new_session(), say("Hello"))
         yield running
         running.stop()
 
@@ -135,18 +142,124 @@ def test_what_waits_below_names_the_session_on_top(house: Stack, aside: ThreadPo
     running: Future[Told] = aside.submit(
         house.invoke, arn, session, say("Run the shell command `echo ran >> below.txt`")
     )
-    top = f"{arn.split('/')[1]}/{session}"
-
-    def asked() -> Json | None:
-        found = own(house, "GET", "decisions?maxResults=100")["decisions"]
-        return next((each for each in found if each["rootSession"] == top), None)
-
-    decision = wait_until(asked, what="nothing waits")
-    assert decision is not None and decision["harnessId"] == helper.split("/")[1]
+    decision = asked_below(house, arn, session)
+    assert decision["harnessId"] == helper.split("/")[1]
     assert lines(house, "below.txt") == []
     vote(house, decision, "approve")
     assert running.result(timeout=60).stop_reason == "end_turn"
     assert lines(house, "below.txt") == ["ran"]
+
+
+def asked_below(stack: Stack, arn: str, session: str) -> Json:
+    """What an agent asks of people, as soon as it does."""
+    top = f"{arn.split('/')[1]}/{session}"
+
+    def asked() -> Json | None:
+        found = own(stack, "GET", "decisions?maxResults=100")["decisions"]
+        return next((each for each in found if each["rootSession"] == top), None)
+
+    found = wait_until(asked, what="nothing waits")
+    assert found is not None
+    return found
+
+
+def test_the_time_of_callers_stands_still_while_people_decide_below(
+    house: Stack, aside: ThreadPoolExecutor
+) -> None:
+    helper = gated(house, {"tools": ["shell"], "action": "ask"})
+    middle = team(house, helper)
+    arn, session, limit_s = team(house, middle), new_session(), 4
+    control = house.control
+    for each in (arn, middle):
+        control.update_harness(harnessId=each.split("/")[1], timeoutSeconds=limit_s)
+    prompt = say("Run the shell command `echo ran >> late.txt`")
+    begun = time.monotonic()
+    running: Future[Told] = aside.submit(house.follow, arn, session, prompt, key=new_session())
+    decision = asked_below(house, arn, session)
+    key = session_key(ACCOUNT, arn.split("/")[1], session)
+    wait_until(lambda: parked(house, key), what="the caller keeps its history while it waits")
+    wait_until(lambda: time.monotonic() > begun + limit_s + 1)
+    assert not running.done()
+    vote(house, decision, "approve")
+    assert running.result(timeout=60).stop_reason == "end_turn"
+    assert lines(house, "late.txt") == ["ran"]
+
+
+def test_time_that_was_left_before_people_decided_is_all_that_is_left(
+    house: Stack, aside: ThreadPoolExecutor
+) -> None:
+    helper, session = gated(house, {"tools": ["shell"], "action": "ask"}), new_session()
+    arn, prompt = team(house, helper), say("Run the shell command `sleep 200`")
+    running: Future[Told] = aside.submit(house.invoke, arn, session, prompt, timeoutSeconds=3)
+    vote(house, asked_below(house, arn, session), "approve")
+    told = running.result(timeout=60)
+    assert told.stop_reason == "timeout_exceeded"
+    (inner,) = [
+        each
+        for each in invocations(
+            house, helper, place(arn, session, told.tool_uses[0]["toolUseId"])
+        ).values()
+        if each["invocationId"].startswith("decided-")
+    ]
+    assert inner["stopReason"] == "interrupted"
+
+
+def test_cancelling_a_turn_withdraws_what_is_asked_below(
+    house: Stack, aside: ThreadPoolExecutor
+) -> None:
+    helper, session = gated(house, {"tools": ["shell"], "action": "ask"}), new_session()
+    arn, key = team(house, helper), f"cancel-{new_session()}"
+    running: Future[Told] = aside.submit(
+        house.invoke, arn, session, say("Run the shell command `true`"), key=key
+    )
+    decision = asked_below(house, arn, session)
+    wait_until(lambda: parked(house, session_key(ACCOUNT, arn.split("/")[1], session)))
+    own(house, "POST", f"harnesses/{arn.split('/')[1]}/sessions/{session}/invocations/{key}/cancel")
+    assert running.result(timeout=60).stop_reason == "interrupted"
+    assert own(house, "GET", f"decisions/{decision['decisionId']}")["decision"]["status"] != "open"
+
+
+def test_an_agent_that_waits_does_not_hold_one_that_works(
+    house: Stack, aside: ThreadPoolExecutor
+) -> None:
+    """Two agents: one asks people, the other works on meanwhile, then both are waited for."""
+    arn, session = house.harness(model=OPENAI), new_session()
+    asks = gated(house, {"tools": ["shell"], "action": "ask"})
+    agents = [
+        {"name": name, "harness": harness, "description": "Does what it is told."}
+        for name, harness in (("asks", asks), ("works", house.harness()))
+    ]
+    extend(house, arn, {"agents": agents})
+    work = "Run the shell command `echo $PPID >> both.txt; sleep 1`"
+    running: Future[Told] = aside.submit(
+        house.invoke, arn, session, say(f"BOTH {work}"), timeoutSeconds=60
+    )
+    decision = asked_below(house, arn, session)
+    wait_until(lambda: len(lines(house, "both.txt")) == 1, what="the other one does not work")
+    key = session_key(ACCOUNT, arn.split("/")[1], session)
+    wait_until(lambda: parked(house, key), what="the turn does not wait")
+    vote(house, decision, "approve")
+    told = running.result(timeout=60)
+    assert told.stop_reason == "end_turn"
+    assert len([f for f in house.volume_files("both.txt")]) == 2
+
+
+def parked(stack: Stack, key: str) -> bool:
+    """Whether a session's run has continued as new, and waits with a history of a few events."""
+
+    async def look() -> bool:
+        client = await Client.connect(stack.temporal)
+        runs = [run async for run in client.list_workflows(f"WorkflowId = '{key}'")]
+        if len(runs) < 2:
+            return False
+        (newest,) = [run for run in runs if run.status is WorkflowExecutionStatus.RUNNING]
+        history = await client.get_workflow_handle(key, run_id=newest.run_id).fetch_history()
+        return any(
+            event.HasField("child_workflow_execution_started_event_attributes")
+            for event in history.events
+        )
+
+    return asyncio.run(look())
 
 
 def test_an_agent_can_be_put_behind_people_and_its_task_edited(house: Stack) -> None:

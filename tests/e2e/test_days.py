@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+import everloop
 from contracts.ids import HarnessArn, session_key
 from everloop.schedules import HarnessSchedule, Schedules
 from tests import clock
@@ -18,6 +19,8 @@ from tests.e2e.people import Json, gated, own, resumed, vote, waiting
 from tests.e2e.stack import APPROVAL, Stack, answer, new_session, say, wait_until
 
 DAY_S = 86400
+#: A business process, and the session of its run.
+PROCESS, PROCESS_SESSION = "order-7", everloop.session_id("order", 7)
 #: Harness, session, and the decision that waits in it.
 Asked = tuple[str, str, Json]
 
@@ -73,6 +76,19 @@ async def newest_run(stack: Stack, asked: Asked) -> Run:
     return Run(build, events[-1].event_time.ToDatetime(UTC))
 
 
+async def begin_process(stack: Stack, arn: str) -> None:
+    """A run for others that will wait for a person."""
+    client = everloop.Client(await Client.connect(stack.temporal))
+    prompt = "Ask for approval of it. Count to 3"
+    await client.start(arn, prompt, id=PROCESS, session_id=PROCESS_SESSION)
+
+
+async def end_of_process(stack: Stack) -> str:
+    client = await Client.connect(stack.temporal)
+    async with asyncio.timeout(60):
+        return (await client.get_workflow_handle(PROCESS).result())["stop_reason"]
+
+
 async def schedule(stack: Stack, *, at: datetime) -> None:
     """A daily run at a time of the day, each in a session of its own."""
     schedules = Schedules(await Client.connect(stack.temporal))
@@ -102,6 +118,8 @@ def test_people_and_clocks_are_waited_for_through_days_off_and_newer_builds(
         escalated = ask(stack, "escalated.txt", **late, onTimeout="escalate", escalateTo=boss)
         calls, called = stack.harness(tools=[APPROVAL]), new_session()
         (use,) = stack.invoke(calls, called, say("Ask for approval of it. Count to 3")).tool_uses
+        asyncio.run(begin_process(stack, calls))
+        wait_until(lambda: waiting(stack, PROCESS_SESSION), what="the process does not wait")
         asked_at = datetime.fromisoformat(waits[2]["requestedAt"])
         asyncio.run(schedule(stack, at=asked_at - timedelta(minutes=10)))
         assert asyncio.run(newest_run(stack, waits)).build == "first"
@@ -129,6 +147,9 @@ def test_people_and_clocks_are_waited_for_through_days_off_and_newer_builds(
         told = stack.invoke(calls, called, answer((use["toolUseId"], "yes")))
         assert told.stops == ["tool_result", "end_turn"]
         assert told.text.split()[-3:] == ["1", "2", "3"]
+        (decision,) = waiting(stack, PROCESS_SESSION)
+        stack.invoke(calls, PROCESS_SESSION, answer((decision["toolUseId"], "yes")))
+        assert asyncio.run(end_of_process(stack)) == "end_turn"
         assert resumed(stack, *escalated)["stopReason"] == "end_turn"
         found = now_of(stack, escalated)
         assert (found["status"], found["decidedBy"]) == ("expired", "everloop:deadline")

@@ -47,6 +47,17 @@ async def test_a_turn_that_waits_goes_on_under_whoever_resumes_it(play: Play) ->
     assert set(listeners) == {"parent", "other"}
 
 
+async def test_a_turn_that_only_waits_for_others_below_says_so_while_it_runs(play: Play) -> None:
+    await play.open("i1")
+    assert not (await play.store.runs.get(play.session, "i1")).below
+    for waits in (True, True, False, True):
+        await play.store.turns.waits_below(play.session, "i1", waits)
+        assert (await play.store.runs.get(play.session, "i1")).below is waits
+    await play.close("i1")
+    await play.store.turns.waits_below(play.session, "i1", True)
+    assert not (await play.store.runs.get(play.session, "i1")).below
+
+
 async def test_the_next_turn_is_another_one(play: Play) -> None:
     await play.admit("i1", reply_to="parent")
     await play.open("i1")
