@@ -1,4 +1,4 @@
-"""What was used of budgets: sums over settled model calls, and over summaries not yet in one."""
+"""What was used of budgets: sums of settled model calls, and of summaries not yet in one."""
 
 from typing import Any
 
@@ -16,13 +16,12 @@ from store.decision_tables import decision
 from store.digests import call_digest
 from store.engine import Database
 from store.session import LockedSession
-from store.tables import message, session, summary
-from store.usage import SUMS, usage_of
+from store.tables import session, summary
+from store.usage import TOTALS, usage_of
+from store.usage_tables import model_usage
 
 _KINDS = tuple(TokenUsage.model_fields)
-_OF_SESSION = sa.select(*SUMS).where(
-    message.c.session == sa.bindparam("session"), message.c.step.is_not(None)
-)
+_OF_SESSION = sa.select(*TOTALS).where(model_usage.c.session == sa.bindparam("session"))
 _SUMMARIES = sa.select(
     sa.func.count().label("calls"),
     *(sa.func.coalesce(sa.func.sum(summary.c[kind]), 0).label(kind) for kind in _KINDS),
@@ -38,12 +37,11 @@ _PLACE = sa.select(session.c.account, session.c.harness_id).where(
     session.c.key == sa.bindparam("session")
 )
 _OF_HARNESS = (
-    sa.select(*SUMS)
-    .join_from(session, message)
+    sa.select(*TOTALS)
+    .join_from(session, model_usage)
     .where(
         session.c.account == sa.bindparam("account"),
         session.c.harness_id == sa.bindparam("harness_id"),
-        message.c.step.is_not(None),
     )
 )
 

@@ -1,4 +1,4 @@
-"""INSERT that yields to a row that is already there, in both dialects."""
+"""INSERT beside a row that may be there already, in both dialects."""
 
 from functools import cache
 from typing import Any
@@ -22,3 +22,19 @@ def insert_or_ignore(connection: Connection, table: sa.Table, row: dict[str, Any
         Whether the row is new.
     """
     return connection.execute(_statement(connection.dialect.name, table), row).rowcount > 0
+
+
+@cache
+def _adding(dialect: str, table: sa.Table) -> sa.Insert:
+    made = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    added = {
+        column.name: column + made.excluded[column.name]
+        for column in table.c
+        if not column.primary_key
+    }
+    return made.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+
+
+def insert_or_add(connection: Connection, table: sa.Table, row: dict[str, Any]) -> None:
+    """Insert a row of numbers, or add them to those of the row with the same key."""
+    connection.execute(_adding(connection.dialect.name, table), row)

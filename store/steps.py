@@ -23,6 +23,7 @@ from store.session import COLUMNS, LockedSession
 from store.settling import calls_of, settle
 from store.summaries import mark_counted
 from store.tables import call, message, session
+from store.usage import count_call
 
 _BEGIN = (
     sa.update(session)
@@ -184,6 +185,7 @@ def commit_step(
             "created_at": datetime.now(UTC),
         },
     )
+    count_call(connection, session_key, model_id, usage, cost_pico_usd)
     mark_counted(connection, session_key, summaries)
     if calls:
         rows = [

@@ -233,6 +233,13 @@ sa.Index(
     sqlite_where=sa.text("state = 'new'"),
     postgresql_where=sa.text("state = 'new'"),
 )
+sa.Index(
+    "ix_invocation_root",
+    invocation.c.session,
+    invocation.c.root,
+    sqlite_where=sa.text("root IS NOT NULL"),
+    postgresql_where=sa.text("root IS NOT NULL"),
+)
 
 #: The transcript. An assistant message that a step made also carries what the step cost.
 message = sa.Table(

@@ -1,4 +1,7 @@
-"""What model calls used: sums over settled steps, as far as they have come."""
+"""What model calls used, as far as their steps have settled.
+
+Sums of a session are kept as its steps settle. Those of an invocation are made of its messages.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +12,10 @@ from sqlalchemy.engine import Connection
 from contracts.messages import TokenUsage
 from contracts.usage import CallUsage, InvocationUsage, ModelUsage, SessionUsage, Usage
 from store.engine import Database
+from store.inserts import insert_or_add
 from store.paging import decode_token, encode_token
 from store.tables import invocation, message, session
+from store.usage_tables import model_usage
 
 _KINDS = tuple(TokenUsage.model_fields)
 #: What of model calls is summed, as columns over rows of `message`.
@@ -19,6 +24,11 @@ SUMS = (
     *(sa.func.coalesce(sa.func.sum(message.c[kind]), 0).label(kind) for kind in _KINDS),
     sa.func.sum(message.c.cost_pico_usd).label("cost"),
     sa.func.count(message.c.cost_pico_usd).label("priced"),
+)
+#: The same over rows of `model_usage`.
+TOTALS = tuple(
+    sa.func.coalesce(sa.func.sum(model_usage.c[name]), 0).label(name)
+    for name in ("calls", *_KINDS, "cost", "priced")
 )
 _OF_SESSION = (message.c.session == sa.bindparam("session"), message.c.step.is_not(None))
 _OF_HARNESS = (
@@ -32,10 +42,9 @@ _PLACE = sa.tuple_(
 )
 
 _SESSION_MODELS = (
-    sa.select(message.c.model_id, *SUMS)
-    .where(*_OF_SESSION)
-    .group_by(message.c.model_id)
-    .order_by(message.c.model_id)
+    sa.select(model_usage)
+    .where(model_usage.c.session == sa.bindparam("session"))
+    .order_by(model_usage.c.model_id)
 )
 _SESSION_INVOCATIONS = (
     sa.select(message.c.invocation_id, *SUMS)
@@ -70,11 +79,11 @@ _CALLS = (
 )
 _CALL = _CALLS.where(message.c.step == sa.bindparam("step", type_=sa.Integer))
 _HARNESS_MODELS = (
-    sa.select(message.c.model_id, *SUMS)
-    .join_from(session, message)
-    .where(*_OF_HARNESS, message.c.step.is_not(None))
-    .group_by(message.c.model_id)
-    .order_by(message.c.model_id)
+    sa.select(model_usage.c.model_id, *TOTALS)
+    .join_from(session, model_usage)
+    .where(*_OF_HARNESS)
+    .group_by(model_usage.c.model_id)
+    .order_by(model_usage.c.model_id)
 )
 _SESSIONS = (
     sa.select(session.c.key, session.c.runtime_session_id, session.c.created_at)
@@ -83,7 +92,7 @@ _SESSIONS = (
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 _LATER_SESSIONS = _SESSIONS.where(sa.tuple_(session.c.created_at, session.c.key) < _PLACE)
-_SESSION_SUM = sa.select(*SUMS).where(*_OF_SESSION)
+_SESSION_SUM = sa.select(*TOTALS).where(model_usage.c.session == sa.bindparam("session"))
 _KNOWN = sa.select(session.c.key).where(session.c.key == sa.bindparam("session"))
 
 
@@ -238,8 +247,27 @@ def _tokens(row: Any) -> TokenUsage:
     return TokenUsage(**{kind: int(getattr(row, kind)) for kind in _KINDS})
 
 
+def count_call(
+    connection: Connection,
+    session_key: str,
+    model_id: str,
+    usage: TokenUsage,
+    cost_pico_usd: int | None,
+) -> None:
+    """Add a model call to its session's sums, in the transaction that settles its step."""
+    row = {
+        "session": session_key,
+        "model_id": model_id,
+        "calls": 1,
+        **usage.model_dump(),
+        "cost": cost_pico_usd or 0,
+        "priced": int(cost_pico_usd is not None),
+    }
+    insert_or_add(connection, model_usage, row)
+
+
 def usage_of(row: Any) -> Usage:
-    """The sum in a row of `SUMS`."""
+    """The sum in a row of `SUMS` or `TOTALS`."""
     return Usage(
         model_calls=row.calls,
         tokens=_tokens(row),

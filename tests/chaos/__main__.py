@@ -7,11 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.chaos.houses import everloop
 from tests.chaos.run import play
 from tests.chaos.script import write_script
-from tests.e2e.stack import Stack
 
-#: Rounds of this size follow each other until the time is over.
+#: Rounds of this size follow each other until the time is over. Environments die in each second.
 SESSIONS, TURNS, DEATHS = 24, 4, 200
 
 
@@ -29,27 +29,28 @@ def main() -> int:
     def tell(what: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {what}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="everloop-chaos-") as directory:
-        stack = Stack(Path(directory) / "data", EVERLOOP_GRACE_S="1").start()
-        try:
-            while True:
-                print(f"seed {seed}: {given.sessions} sessions of {TURNS} turns", flush=True)
-                script = write_script(seed, sessions=given.sessions, turns=TURNS, deaths=DEATHS)
-                outcome = play(stack, script, tell)
-                print(
-                    f"seed {seed}: {outcome.turns} turns, {outcome.effects} effects once each, "
-                    f"{outcome.approvals} approvals once each, {len(outcome.deaths)} deaths, "
-                    f"{outcome.seconds:.0f} s",
-                    flush=True,
-                )
-                if outcome.faults:
-                    print("\n".join(["not as it must be:", *outcome.faults]))
-                    return 1
-                if time.monotonic() > end:
-                    return 0
-                seed += 1
-        finally:
-            stack.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="everloop-chaos-") as directory,
+        everloop(Path(directory) / "data") as stack,
+    ):
+        while True:
+            script = write_script(seed, sessions=given.sessions, turns=TURNS, deaths=DEATHS)
+            who = ", ".join(script.victims)
+            print(f"seed {seed}: {given.sessions} sessions of {TURNS} turns; {who} may die")
+            outcome = play(stack, script, tell)
+            decided = ", ".join(f"{n} by {kind}" for kind, n in sorted(outcome.decided.items()))
+            print(
+                f"seed {seed}: {outcome.turns} turns, {outcome.effects} effects once each, "
+                f"decisions once each: {decided}; {len(outcome.deaths)} deaths, "
+                f"{outcome.seconds:.0f} s",
+                flush=True,
+            )
+            if outcome.faults:
+                print("\n".join(["not as it must be:", *outcome.faults]))
+                return 1
+            if time.monotonic() > end:
+                return 0
+            seed += 1
 
 
 if __name__ == "__main__":

@@ -83,6 +83,28 @@ def answer(*results: tuple[str, str]) -> list[Frame]:
     ]
 
 
+def commands_like(words: str) -> list[int]:
+    """Processes of this machine whose command line has these words."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if words in line:
+                found.append(int(entry.name))
+    return found
+
+
+def _first_process(info: Path) -> int:
+    """Of a sandbox, by what bwrap told of it; 0 when it has not come so far."""
+    try:
+        return json.loads(info.read_bytes())["child-pid"]
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def _lives(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -231,6 +253,30 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.process(name)["pid"] != pid, what=f"{name} was not noticed dead")
 
+    def kill_environment(self, which: float, *, agentd: bool) -> bool:
+        """Kill -9 an environment, or only the agentd in it.
+
+        Args:
+            which: of those that run, the one at this part of the list, from 0 to 1.
+            agentd: whether its first process is left to find out.
+
+        Returns:
+            Whether one ran.
+        """
+        first = [
+            pid
+            for info in sorted((self.data_dir / "run" / "sandboxes").glob("*/*/info"))
+            if _lives(pid := _first_process(info))
+        ]
+        if not first:
+            return False
+        pid = first[int(which * len(first))]
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        # It may have ended meanwhile, or not have come so far.
+        with contextlib.suppress(OSError, IndexError):
+            os.kill(int(children.read_text().split()[0]) if agentd else pid, signal.SIGKILL)
+        return True
+
     def wait_ready(self, name: str) -> None:
         wait_until(
             lambda: self.process(name)["phase"] == "ready", within_s=60, what=f"{name} is not ready"
@@ -308,14 +354,22 @@ class Stack:
         """Send an invocation and read its stream to the end."""
         return Told(list(self.open(arn, session, messages, **members)))
 
-    def follow(self, arn: str, session: str, messages: Sequence[Frame], *, key: str) -> Told:
+    def follow(
+        self,
+        arn: str,
+        session: str,
+        messages: Sequence[Frame],
+        *,
+        key: str,
+        patience_s: float = 90,
+    ) -> Told:
         """As a stubborn client: send again under the same key until a whole stream has come."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 return self.invoke(arn, session, messages, key=key)
-            except Exception:
-                if time.monotonic() > deadline:
+            except Exception as error:
+                if time.monotonic() > deadline or "ValidationException" in str(error):
                     raise
                 time.sleep(0.1)
 

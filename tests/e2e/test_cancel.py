@@ -1,21 +1,28 @@
 """Cancelling what runs: the model's stream, a command, what waits in the queue."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from everloop.cli.errors import ApiError
 from everloop.sessions import Sessions
-from tests.e2e.stack import APPROVAL, Frame, Stack, Told, new_session, say, wait_until
+from tests.e2e.stack import (
+    APPROVAL,
+    Frame,
+    Stack,
+    Told,
+    commands_like,
+    new_session,
+    say,
+    wait_until,
+)
 
 
 def harness_id(arn: str) -> str:
@@ -24,20 +31,6 @@ def harness_id(arn: str) -> str:
 
 def cancel(stack: Stack, arn: str, session: str, key: str) -> Any:
     return Sessions.at(stack.endpoint).cancel(harness_id(arn), session, key)
-
-
-def commands_like(words: str) -> list[int]:
-    """Processes of this machine whose command line has these words."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if words in line:
-                found.append(int(entry.name))
-    return found
 
 
 def rest_of(frames: Iterator[Frame]) -> Told:

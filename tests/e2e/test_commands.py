@@ -1,62 +1,14 @@
 """Commands beside turns, as boto3 asks for them, through every kill there is."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
+from tests.e2e.commands import Ran, begin, run
 from tests.e2e.stack import Stack, new_session
-
-
-class Ran:
-    """What a stream of InvokeAgentRuntimeCommand told."""
-
-    def __init__(self) -> None:
-        self.chunks: list[dict[str, Any]] = []
-
-    def text(self, name: str = "stdout") -> str:
-        deltas = [each["contentDelta"] for each in self.chunks if "contentDelta" in each]
-        return "".join(each.get(name) or "" for each in deltas)
-
-    @property
-    def stop(self) -> dict[str, Any]:
-        assert self.chunks[0] == {"contentStart": {}}
-        return self.chunks[-1]["contentStop"]
-
-
-def begin(
-    stack: Stack, arn: str, session: str, command: str, *, key: str = "", **members: Any
-) -> Iterator[dict[str, Any]]:
-    client = stack.data
-    if key:
-
-        def add(request: Any, **_: Any) -> None:
-            request.headers["x-everloop-invocation-id"] = key
-
-        client.meta.events.register("before-sign.bedrock-agentcore.InvokeAgentRuntimeCommand", add)
-    body = {"command": command, **members}
-    answer = client.invoke_agent_runtime_command(
-        agentRuntimeArn=arn, runtimeSessionId=session, body=body
-    )
-    assert answer["runtimeSessionId"] == session
-
-    def chunks() -> Iterator[dict[str, Any]]:
-        try:
-            for event in answer["stream"]:
-                yield event["chunk"]
-        finally:
-            answer["stream"].close()
-
-    return chunks()
-
-
-def run(stack: Stack, arn: str, session: str, command: str, **members: Any) -> Ran:
-    ran = Ran()
-    for chunk in begin(stack, arn, session, command, **members):
-        ran.chunks.append(chunk)
-    return ran
 
 
 @pytest.mark.wire("session.command", "session.command-stream")
