@@ -146,6 +146,7 @@ class CallEntry:
         status: how it went; None while it has no outcome.
         digest: of its name and arguments.
         invocation_id: the invocation whose step asked for it.
+        snapshot_id: the snapshot of the session's files that was made before it, if one was.
     """
 
     seq: int
@@ -156,3 +157,4 @@ class CallEntry:
     status: str | None
     digest: str
     invocation_id: str
+    snapshot_id: str | None = None
