@@ -1,10 +1,12 @@
 """Snapshots of a session's files, as a sandbox host's endpoint serves them.
 
-`GET /snapshots` lists, `DELETE` removes. `POST` makes one, or with `restore` puts one back: the
-answer comes when it is done, or after a while with what is under way; asked again, it goes on.
+`GET /snapshots` lists, `DELETE` removes. `POST` makes one, with `restore` puts one back, or with
+`target` copies files for a fork: the answer comes when it is done, or after a while with what is
+under way; asked again, it goes on.
 """
 
 import asyncio
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from environments import snapshots
+from contracts.errors import invalid
+from environments import fork_files, snapshots
 from environments.endpoint_calls import session_of, text
 from environments.host import SandboxHost
 from environments.snapshot_work import SnapshotWork
 from environments.snapshots import Snapshot
 from store import Store
 
+#: Names the copy of files that a fork begins with.
+_STAGED = re.compile(r"[0-9a-f]{32}")
 #: Seconds until an answer says that the work is still under way: callers wait thirty at most.
 ANSWER_S = 20.0
 
@@ -50,7 +55,7 @@ class SnapshotRoutes:
     async def change(self, request: Request) -> Response:
         """Make a snapshot, or put one back."""
         session, volume, user = await self._place(request)
-        id = text(request, "id")
+        id = request.query_params.get("id", "")
         if request.query_params.get("restore") == "1":
             token = text(request, "token")
             if not await asyncio.to_thread(snapshots.was_restored, volume, token):
@@ -62,6 +67,8 @@ class SnapshotRoutes:
                 )
             done = not self._work.busy(session)
             return JSONResponse({"id": id, "status": "RESTORED" if done else "RESTORING"})
+        if "target" in request.query_params:
+            return await self._fork(request, session)
         label = request.query_params.get("label", "")
         made = await self._work.carry_out(
             session,
@@ -72,6 +79,18 @@ class SnapshotRoutes:
         return JSONResponse(
             {"id": id, "label": label, "status": "CREATING"} if made is None else _shown(made)
         )
+
+    async def _fork(self, request: Request, session: str) -> Response:
+        """Copy files, or a snapshot, for a fork; or drop the copy of one that was refused."""
+        target, staged = text(request, "target"), text(request, "staged")
+        if not _STAGED.fullmatch(staged):
+            raise invalid("staged", f"must match {_STAGED.pattern}")
+        if request.query_params.get("drop") == "1":
+            await asyncio.to_thread(fork_files.drop, self._work.place(target)[0], staged)
+            return JSONResponse({})
+        id = request.query_params.get("id")
+        done = await self._work.stage(session, target, staged, id, wait_s=ANSWER_S)
+        return JSONResponse({"host": self._host.name, "status": "STAGED" if done else "STAGING"})
 
     async def _restore(self, session: str, volume: Path, user: int, id: str, token: str) -> None:
         place = snapshots.unpacked(volume, user, id)

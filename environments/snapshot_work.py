@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
-from environments import snapshots
+from environments import fork_files, snapshots
 from environments.host import SandboxHost
 from environments.snapshots import Snapshot
 
@@ -106,6 +106,29 @@ class SnapshotWork:
             self._begin(session, name, lambda: asyncio.to_thread(make))
         # Shielded: an attempt that is given up leaves the work to the next one.
         await asyncio.shield(self._under_way[session][1])
+
+    async def stage(
+        self, origin: str, target: str, staged: str, snapshot_id: str | None, *, wait_s: float
+    ) -> bool:
+        """Copy a session's files for a fork; see `fork_files.stage`.
+
+        Args:
+            origin: the session that is forked.
+            target: the fork.
+            staged: names the copy.
+            snapshot_id: the snapshot; the files as they are now when None.
+            wait_s: for how long to wait.
+
+        Returns:
+            Whether the copy is there.
+        """
+        volume, (copy, user) = self.place(origin)[0], self.place(target)
+
+        async def work() -> None:
+            await asyncio.to_thread(fork_files.stage, volume, copy, user, staged, snapshot_id)
+
+        await self.carry_out(origin, f"fork {staged}", work, wait_s=wait_s)
+        return not self.busy(origin)
 
     def _begin(self, session: str, name: str, work: Work) -> None:
         task = asyncio.create_task(self._bounded(session, work))
