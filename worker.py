@@ -32,6 +32,7 @@ from activities.retention import schedule_retention
 from activities.rollout import deployment, promote
 from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
+from activities.tools.before_call import BeforeCalls
 from activities.tools.catalog import ToolCatalog
 from activities.tools.sandbox import SandboxTools, environment_spec
 from activities.tracing import Traces, open_exporter
@@ -47,6 +48,7 @@ from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
 from environments.shared_volumes import host_volumes
+from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
@@ -194,8 +196,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with host:
             await _describe(settings, provider)
-            files = TurnFilesWatch(store, host)
-            tools = SandboxTools(store, host, traces, files)
+            files, snapshots = TurnFilesWatch(store, host), SnapshotWork(host)
+            tools = SandboxTools(store, host, traces, BeforeCalls(store, files, snapshots))
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -204,7 +206,9 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
-            endpoint = HostEndpoint(store, host, settings, spec_of=environment_spec)
+            endpoint = HostEndpoint(
+                store, host, settings, spec_of=environment_spec, snapshots=snapshots
+            )
             async with files, worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()

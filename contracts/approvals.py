@@ -185,9 +185,9 @@ def judge(approvals: Approvals | None, spec: ToolSpec, arguments: dict[str, Any]
     """
     trace: list[RuleTrace] = []
     for index, rule in enumerate(approvals.rules if approvals else ()):
-        why_not = _why_not(rule, spec, arguments)
-        selects = why_not is None
-        why = why_not or ("every condition holds" if rule.when else "a pattern selects the tool")
+        against = why_not(rule.tools, rule.when, spec, arguments)
+        selects = against is None
+        why = against or ("every condition holds" if rule.when else "a pattern selects the tool")
         trace.append(RuleTrace(index=index, name=rule.name, selects=selects, why=why))
         if selects:
             return Judgement(
@@ -208,10 +208,13 @@ def judge(approvals: Approvals | None, spec: ToolSpec, arguments: dict[str, Any]
     )
 
 
-def _why_not(rule: ApprovalRule, spec: ToolSpec, arguments: dict[str, Any]) -> str | None:
-    if not is_allowed(spec.namespace, spec.name, rule.tools):
+def why_not(
+    tools: Sequence[str], when: Sequence[Condition], spec: ToolSpec, arguments: dict[str, Any]
+) -> str | None:
+    """Why patterns and conditions do not select a call; None when they do."""
+    if not is_allowed(spec.namespace, spec.name, tools):
         return f"no pattern selects @{spec.namespace}/{spec.name}"
-    failed = next((each for each in rule.when if not each.holds(arguments)), None)
+    failed = next((each for each in when if not each.holds(arguments)), None)
     return None if failed is None else f"not so: {failed}"
 
 

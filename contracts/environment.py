@@ -21,6 +21,8 @@ class EnvironmentState(StrEnum):
     RESTORED = "restored"
     #: Stopped, and its files are on another machine, which died: `reference["host"]` names it.
     FILES_LOST = "files_lost"
+    #: Never ran, and begins with a copy of another session's files: `reference["staged"]` names it.
+    FORKED = "forked"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from contracts.approvals import Approvals
 from contracts.base import WireValue
 from contracts.budget import Budget
 from contracts.egress import Egress
+from contracts.snapshot_rules import SnapshotRules
 
 
 class HarnessExtensions(WireValue):
@@ -26,6 +27,8 @@ class HarnessExtensions(WireValue):
     agents: Annotated[tuple[Agent, ...], Field(max_length=MAX_AGENTS)] | None = None
     #: What model calls may use; without limits when it is absent.
     budget: Budget | None = None
+    #: Before which calls a snapshot of the session's files is made; before none when it is absent.
+    snapshots: SnapshotRules | None = None
 
     @field_validator("agents")
     @classmethod

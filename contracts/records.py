@@ -176,6 +176,7 @@ class CallRecord:
         status: how it went; None while it has no outcome.
         content: the outcome's text pieces.
         gate: what it must pass before it runs; None once it has, and for calls that pass freely.
+        snapshot_id: the snapshot of the session's files that was made before it ran, if one was.
     """
 
     id: str
@@ -195,6 +196,7 @@ class CallRecord:
     status: ToolStatus | None = None
     content: tuple[str, ...] = ()
     gate: Gate | None = None
+    snapshot_id: str | None = None
 
     @property
     def runner(self) -> str | None:

@@ -1,6 +1,6 @@
 """What the store tells about sessions from outside of a turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,6 +34,19 @@ class SessionDefaults(Value):
 
 
 @dataclass(frozen=True)
+class ForkFiles:
+    """The copied files that a fork begins with.
+
+    Attributes:
+        host: the sandbox host that has them.
+        staged: names the copy there.
+    """
+
+    host: str
+    staged: str
+
+
+@dataclass(frozen=True)
 class ForkOrder:
     """A fork that is to be made.
 
@@ -47,6 +60,7 @@ class ForkOrder:
         digest: of all that was asked for: tells whether a repetition asks for the same.
         by_token: whether the new session's name comes from a client token.
         defaults: what its invocations run with.
+        files: those that it begins with; none when absent.
     """
 
     origin: str
@@ -58,6 +72,11 @@ class ForkOrder:
     digest: str
     by_token: bool = False
     defaults: SessionDefaults | None = None
+    files: ForkFiles | None = None
+
+    def with_files(self, files: ForkFiles) -> "ForkOrder":
+        """The same fork, with files."""
+        return replace(self, files=files)
 
 
 @dataclass(frozen=True)
@@ -146,6 +165,7 @@ class CallEntry:
         status: how it went; None while it has no outcome.
         digest: of its name and arguments.
         invocation_id: the invocation whose step asked for it.
+        snapshot_id: the snapshot of the session's files that was made before it, if one was.
     """
 
     seq: int
@@ -156,3 +176,4 @@ class CallEntry:
     status: str | None
     digest: str
     invocation_id: str
+    snapshot_id: str | None = None

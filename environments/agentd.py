@@ -19,6 +19,7 @@ running.
                                 Output past these offsets, at the latest after `wait_s` with none.
     {"op": "cancel", "id"}      TERM to the command's group, KILL after 2 s; an id that comes later
                                 will not run.
+    {"op": "end_left", "id"}    KILL to what an ended command left in its group.
     {"op": "file", "id", "command", "path", ["old_str", "new_str", "file_text", "insert_line",
      "view_range"]}             A `file_operations` call; likewise done once per id.
     {"op": "shell", "id", "columns", "rows", "env": {..}, "resume": bool, "after": int|null}
@@ -63,7 +64,7 @@ from environments.agentd_init import STRAY_FD_MAX, hide, split
 from environments.agentd_jobs import RESULTS_MAX, Jobs
 from environments.agentd_lanes import Lanes
 from environments.agentd_loop import READ, WRITE, Loop
-from environments.agentd_memory import end_all, offer_first, processes
+from environments.agentd_memory import end_all, processes, take_last
 from environments.agentd_relay import Relay
 from environments.agentd_shells import Refused, Shells
 
@@ -233,6 +234,8 @@ class Server:
             return self._info()
         if op == "cancel":
             self._jobs.cancel(request["id"])
+        elif op == "end_left":
+            self._jobs.end_left(request["id"])
         elif op == "shutdown":
             end_all(self.loop, request["grace_s"], self._end)
         return {}
@@ -403,6 +406,7 @@ _OPERATIONS = {
     "shell": ("id", "columns", "rows", "env", "resume", "after"),
     "attach": ("id",),
     "cancel": ("id",),
+    "end_left": ("id",),
     "file": (
         "id",
         "command",
@@ -432,7 +436,7 @@ def main() -> None:
     os.closerange(fd + 1, STRAY_FD_MAX)
     listener = socket.socket(fileno=fd)
     config = json.loads(os.environ["AGENTD_CONFIG"])
-    offer_first()
+    take_last()
     # Keeps commands, which share our user id, from the listening socket too.
     hide()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

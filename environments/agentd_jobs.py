@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from environments.agentd_loop import READ, Loop, Timer
-from environments.agentd_memory import MemoryWatchdog, taken_first
+from environments.agentd_memory import MemoryWatchdog, processes, taken_first
 from environments.agentd_output import Capture
 from environments.agentd_spool import Followed
 
@@ -103,6 +103,8 @@ class Jobs:
         self._results: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
+        #: The groups of commands that ended and left processes.
+        self._left: OrderedDict[str, int] = OrderedDict()
         self._followed = Followed(loop, self._mount)
         self._watchdog = MemoryWatchdog(
             loop,
@@ -184,6 +186,20 @@ class Jobs:
             self._stop(id, "cancelled")
         elif id not in self._ids:
             _remember(self._cancelled, id, None, IDS_MAX)
+
+    def end_left(self, id: str) -> None:
+        """Kill what an ended command left in its group.
+
+        The group's number is its own as long as somebody is in it; a process of that number would
+        be the leader of a new one.
+        """
+        group = self._left.pop(id, None)
+        found = processes()
+        if group is None or any(each.pid == group for each in found):
+            return
+        if any(each.group == group for each in found):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
 
     def _start(self, id: str, request: dict[str, Any]) -> None:
         try:
@@ -273,6 +289,8 @@ class Jobs:
         result["left_out_bytes"] = text_left_out + errors_left_out
         result["output_file"] = next((c.path for c in (stdout, stderr) if c.in_file), None)
         result["background"] = background
+        if background:
+            _remember(self._left, id, job.process.pid, RESULTS_MAX)
         for fd, capture in job.captures.items():
             if fd not in job.open_pipes:
                 capture.close()

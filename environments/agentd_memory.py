@@ -22,10 +22,11 @@ PERIOD_S = 0.1
 #: Seconds given to the kernel to take back the memory of what was killed before looking again.
 SETTLE_S = 0.5
 
-#: How soon the kernel takes agentd, and a command, when memory is short; of 1000.
-AGENTD_SCORE, COMMAND_SCORE = b"900", b"1000"
+#: How soon the kernel takes a command when memory is short; of 1000.
+COMMAND_SCORE = b"1000"
 
-_score_fds: list[int] = []
+#: The descriptor and agentd's own score.
+_scores: list[tuple[int, bytes]] = []
 _PAGE = resource.getpagesize()
 
 
@@ -148,26 +149,29 @@ def _proportional(process: Process) -> int:
     return process.resident
 
 
-def offer_first() -> None:
-    """Have the kernel take sandboxes before anything else of the machine.
+def take_last() -> None:
+    """Take the lowest score there is here: a command can lower its own so far, and no further.
 
     Must come before this process hides itself from its equals: its own file is then hidden too, and
     only the open descriptor is left.
     """
-    _score_fds.append(os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC))
-    os.write(_score_fds[0], AGENTD_SCORE)
+    fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    with contextlib.suppress(PermissionError):
+        # Refused where the host has set a higher floor, which we were started with.
+        os.pwrite(fd, b"0", 0)
+    _scores.append((fd, os.pread(fd, 16, 0).strip()))
 
 
 @contextlib.contextmanager
 def taken_first() -> Generator[None, None, None]:
     """What is forked meanwhile goes before agentd when a control group is out of memory."""
-    for fd in _score_fds:
+    for fd, _ in _scores:
         os.pwrite(fd, COMMAND_SCORE, 0)
     try:
         yield
     finally:
-        for fd in _score_fds:
-            os.pwrite(fd, AGENTD_SCORE, 0)
+        for fd, own in _scores:
+            os.pwrite(fd, own, 0)
 
 
 def _kill_process(pid: int) -> None:

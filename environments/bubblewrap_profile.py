@@ -275,6 +275,9 @@ _GATHER = (
     "mount -t tmpfs -o mode=0755,size=64k none /mnt; "
     'while [ "$1" != -- ]; do mkdir "$2"; mount --bind "$1" "$2"; shift 2; done; shift'
 )
+#: The kernel takes sandboxes before anything else of the machine. With CAP_SYS_RESOURCE this is the
+#: lowest score, too, that anything inside can give itself.
+_OFFER = "echo 900 > /proc/self/oom_score_adj"
 _EXEC = 'unset PWD OLDPWD; exec "$@"'
 
 
@@ -310,6 +313,13 @@ def as_root(
     return [
         # As a slave, so that what the host unmounts later does not stay in use here.
         *(path["unshare"], "--mount", "--propagation", "slave", path["sh"], "-c"),
-        *(f"set -e; {_JOIN}; {_GATHER}; {_EXEC}", "sh", *map(str, groups), "--", *places, "--"),
+        *(
+            f"set -e; {_JOIN}; {_GATHER}; {_OFFER}; {_EXEC}",
+            "sh",
+            *map(str, groups),
+            "--",
+            *places,
+            "--",
+        ),
         *(path["setpriv"], *identity, *command),
     ]

@@ -7,6 +7,7 @@ ends early; whether the environment is gone is for the provider to say.
 
 import asyncio
 import binascii
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -126,7 +127,7 @@ class AgentChannel:
         request = _command(id, command, timeout_s, output_bytes, variables, cwd)
         kills = self._memory_kills()
         answer = await self._ask({"op": "exec", **request}, timeout_s + COMMAND_GRACE_S)
-        return self._explained(_ended(answer), kills)
+        return await self._explained(id, _ended(answer), kills)
 
     async def start(
         self,
@@ -153,14 +154,22 @@ class AgentChannel:
         """
         kills = self._memory_kills()
         answer = await self._ask({"op": "attach", "id": id}, timeout_s + COMMAND_GRACE_S)
-        return self._explained(_ended(answer), kills)
+        return await self._explained(id, _ended(answer), kills)
 
-    def _explained(self, result: CommandResult, kills: int) -> CommandResult:
-        """The kernel does not tell a command why it was killed; the control group's count does."""
+    async def _explained(self, id: str, result: CommandResult, kills: int) -> CommandResult:
+        """The kernel does not tell a command why it was killed; the control group's count does.
+
+        The kernel takes one process. What the command left beside it ends with it, as when the
+        watchdog ends a command.
+        """
         killed = result.end is CommandEnd.EXITED and result.exit_code == KILLED
-        if killed and self._memory_kills() > kills:
-            return replace(result, end=CommandEnd.OUT_OF_MEMORY)
-        return result
+        if not killed or self._memory_kills() <= kills:
+            return result
+        if result.background:
+            # An agentd of an earlier release, which runs on, does not know this.
+            with contextlib.suppress(EnvironmentRefused):
+                await self._ask({"op": "end_left", "id": id}, QUICK_S)
+        return replace(result, end=CommandEnd.OUT_OF_MEMORY, background=False)
 
     async def follow(
         self, id: str, *, stdout_from: int, stderr_from: int, wait_s: int

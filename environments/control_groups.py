@@ -143,6 +143,8 @@ def _version_2(own: Mapping[str, str], mounts: Mapping[str, Path]) -> ControlGro
         _enable(base, used)
     root = base / PARENT
     root.mkdir(exist_ok=True)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise LookupError("version 2 is not delegated to this user")
     _enable(root, used)
     return ControlGroups(2, dict.fromkeys(used, root))
 
@@ -157,6 +159,9 @@ def _version_1(own: Mapping[str, str], mounts: Mapping[str, Path]) -> ControlGro
         try:
             root = mounts[controller] / own[controller].lstrip("/") / PARENT
             root.mkdir(exist_ok=True)
+            # Another user of the machine may have made it.
+            if not os.access(root, os.W_OK | os.X_OK):
+                raise PermissionError(root)
         except (OSError, KeyError):
             if controller in NEEDED:
                 raise LookupError(f"version 1 has no writable {controller} controller") from None

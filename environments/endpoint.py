@@ -37,6 +37,7 @@ from environments.endpoint_files import FileRoutes
 from environments.endpoint_shells import ShellRoutes
 from environments.endpoint_snapshots import SnapshotRoutes
 from environments.host import SandboxHost
+from environments.snapshot_work import SnapshotWork
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,13 @@ class HostEndpoint:
     """Serves one sandbox host."""
 
     def __init__(
-        self, store: Store, host: SandboxHost, settings: Settings, *, spec_of: SpecOf
+        self,
+        store: Store,
+        host: SandboxHost,
+        settings: Settings,
+        *,
+        spec_of: SpecOf,
+        snapshots: SnapshotWork | None = None,
     ) -> None:
         """Serve nothing until it is entered.
 
@@ -71,12 +78,14 @@ class HostEndpoint:
             host: owns the environments.
             settings: where to listen, and what address to tell.
             spec_of: what a run asks of its session's environment.
+            snapshots: who makes snapshots; nobody else does when omitted.
         """
         self._store = store
         self._host = host
         self._settings = settings
         self._secret = secrets.token_hex(SECRET_BYTES)
         self._commands = Commands(store, host, spec_of)
+        self._snapshots = snapshots or SnapshotWork(host)
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -124,7 +133,7 @@ class HostEndpoint:
         commands = CommandRoutes(self._store, self._host, self._commands)
         shells = ShellRoutes(self._store, self._host, self._commands)
         files = FileRoutes(self._store, self._host)
-        snapshots = SnapshotRoutes(self._store, self._host)
+        snapshots = SnapshotRoutes(self._store, self._host, self._snapshots)
         app = Starlette(
             routes=[
                 Route("/commands", commands.follow, methods=["POST"]),

@@ -13,10 +13,12 @@ async def session_of(call: HTTPConnection, store: Store, host: SandboxHost) -> s
     Raises:
         StaleAttempt: its environment and files are on another host.
         ServiceError: there is no such session.
+        EnvironmentUnavailable: the files that it begins with are gone.
     """
     session = text(call, "session")
     if await store.environments.assign(session, host.name) != host.name:
         raise StaleAttempt("the session's environment is on another sandbox host")
+    await host.begin_files(session)
     return session
 
 

@@ -1,11 +1,12 @@
 """Snapshots of a session's files, as a sandbox host's endpoint serves them.
 
-`GET /snapshots` lists, `DELETE` removes. `POST` makes one, or with `restore` puts one back: the
-answer comes when it is done, or after a while with what is under way; asked again, it goes on.
+`GET /snapshots` lists, `DELETE` removes. `POST` makes one, with `restore` puts one back, or with
+`target` copies files for a fork: the answer comes when it is done, or after a while with what is
+under way; asked again, it goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,28 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
-from environments import snapshots
+from contracts.errors import invalid
+from environments import fork_files, snapshots
 from environments.endpoint_calls import session_of, text
 from environments.host import SandboxHost
+from environments.snapshot_work import SnapshotWork
 from environments.snapshots import Snapshot
 from store import Store
 
+#: Names the copy of files that a fork begins with.
+_STAGED = re.compile(r"[0-9a-f]{32}")
 #: Seconds until an answer says that the work is still under way: callers wait thirty at most.
 ANSWER_S = 20.0
-#: Snapshots that are made or put back at once, each in a thread.
-WORKERS_MAX = 2
-
-_Work = Callable[[], Awaitable[Snapshot | None]]
 
 
 class SnapshotRoutes:
     """Makes and puts back snapshots of a host's sessions, one at a time for each session."""
 
-    def __init__(self, store: Store, host: SandboxHost) -> None:
+    def __init__(self, store: Store, host: SandboxHost, work: SnapshotWork) -> None:
         """Serve the volumes of a host."""
         self._store = store
         self._host = host
-        self._workers = asyncio.Semaphore(WORKERS_MAX)
-        self._under_way: dict[str, tuple[str, asyncio.Task[Snapshot | None]]] = {}
+        self._work = work
 
     async def read(self, request: Request) -> Response:
         """The snapshots of a session, oldest first."""
@@ -49,33 +48,49 @@ class SnapshotRoutes:
         """Remove a snapshot."""
         session, volume, _ = await self._place(request)
         id = text(request, "id")
-        self._require_idle(session)
+        self._work.require_idle(session)
         await asyncio.to_thread(snapshots.remove, volume, id)
         return JSONResponse({})
 
     async def change(self, request: Request) -> Response:
         """Make a snapshot, or put one back."""
         session, volume, user = await self._place(request)
-        id = text(request, "id")
+        id = request.query_params.get("id", "")
         if request.query_params.get("restore") == "1":
             token = text(request, "token")
             if not await asyncio.to_thread(snapshots.was_restored, volume, token):
-                await self._carry_out(
+                await self._work.carry_out(
                     session,
                     f"restore {id} {token}",
                     lambda: self._restore(session, volume, user, id, token),
+                    wait_s=ANSWER_S,
                 )
-            done = session not in self._under_way
+            done = not self._work.busy(session)
             return JSONResponse({"id": id, "status": "RESTORED" if done else "RESTORING"})
+        if "target" in request.query_params:
+            return await self._fork(request, session)
         label = request.query_params.get("label", "")
-        made = await self._carry_out(
+        made = await self._work.carry_out(
             session,
             f"create {id}",
             lambda: asyncio.to_thread(snapshots.create, volume, id, label),
+            wait_s=ANSWER_S,
         )
         return JSONResponse(
             {"id": id, "label": label, "status": "CREATING"} if made is None else _shown(made)
         )
+
+    async def _fork(self, request: Request, session: str) -> Response:
+        """Copy files, or a snapshot, for a fork; or drop the copy of one that was refused."""
+        target, staged = text(request, "target"), text(request, "staged")
+        if not _STAGED.fullmatch(staged):
+            raise invalid("staged", f"must match {_STAGED.pattern}")
+        if request.query_params.get("drop") == "1":
+            await asyncio.to_thread(fork_files.drop, self._work.place(target)[0], staged)
+            return JSONResponse({})
+        id = request.query_params.get("id")
+        done = await self._work.stage(session, target, staged, id, wait_s=ANSWER_S)
+        return JSONResponse({"host": self._host.name, "status": "STAGED" if done else "STAGING"})
 
     async def _restore(self, session: str, volume: Path, user: int, id: str, token: str) -> None:
         place = snapshots.unpacked(volume, user, id)
@@ -87,43 +102,9 @@ class SnapshotRoutes:
         finally:
             await asyncio.to_thread(place.__exit__, None, None, None)
 
-    async def _carry_out(self, session: str, name: str, work: _Work) -> Snapshot | None:
-        """Begin work or join it; its result, or None when it takes longer."""
-        if session not in self._under_way:
-            task = asyncio.create_task(self._bounded(session, work))
-            self._under_way[session] = (name, task)
-            task.add_done_callback(lambda _: task.cancelled() or task.exception())
-        under_way, task = self._under_way[session]
-        if under_way != name:
-            raise _busy()
-        await asyncio.wait([task], timeout=ANSWER_S)
-        return task.result() if task.done() else None
-
-    async def _bounded(self, session: str, work: _Work) -> Snapshot | None:
-        try:
-            async with self._workers:
-                return await work()
-        finally:
-            del self._under_way[session]
-
-    def _require_idle(self, session: str) -> None:
-        if session in self._under_way:
-            raise _busy()
-
     async def _place(self, request: Request) -> tuple[str, Path, int]:
         session = await session_of(request, self._store, self._host)
-        found = await asyncio.to_thread(self._host.volume, session)
-        if found is None:
-            raise EnvironmentUnavailable(
-                "the session's files are not on the sandbox host; snapshots need them there"
-            )
-        return session, *found
-
-
-def _busy() -> ServiceError:
-    return ServiceError(
-        AwsError.CONFLICT, "Another snapshot of the session is being made or put back."
-    )
+        return session, *self._work.place(session)
 
 
 def _shown(snapshot: Snapshot) -> dict[str, Any]:

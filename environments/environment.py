@@ -73,6 +73,8 @@ class Environment:
         self.full_note: str | None = None
         #: Whether the session's files were put back to a snapshot before this was started.
         self.restored = state is EnvironmentState.RESTORED
+        #: Whether the session is a fork that begins with a copy of another session's files.
+        self.forked = state is EnvironmentState.FORKED
         #: The dead host that has the session's files, when this began without them.
         self.files_lost_with: str | None = None
         if before is not None and state is EnvironmentState.FILES_LOST:

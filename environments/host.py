@@ -23,6 +23,8 @@ from contracts.environment import (
 )
 from contracts.errors import EnvironmentUnavailable, StaleAttempt
 from contracts.sandbox_settings import SandboxSettings
+from environments import fork_files
+from environments.asking import ask_to_end, confirms
 from environments.bubblewrap import Bubblewrap
 from environments.directory_lock import lock_directory
 from environments.disk import DiskWatch
@@ -204,6 +206,25 @@ class SandboxHost:
             return None
         return self._provider.volume(session)
 
+    async def begin_files(self, session: str) -> None:
+        """See that a fork has the files that it begins with, when it begins with any. Idempotent.
+
+        Raises:
+            EnvironmentUnavailable: they are gone.
+        """
+        slot = self._slots.get(session)
+        record = slot.record if slot and slot.record else await self._records.get(session)
+        if record is not None and record.state is EnvironmentState.FORKED:
+            async with self._slots.setdefault(session, _Slot()).lock:
+                await self._begin_files(record)
+
+    async def _begin_files(self, record: EnvironmentRecord | None) -> None:
+        if record is not None and record.state is EnvironmentState.FORKED:
+            if (found := self.volume(record.session)) is None:
+                raise EnvironmentUnavailable("the fork's files are not on the sandbox host")
+            staged = str(record.reference["staged"])
+            await asyncio.to_thread(fork_files.put_in_place, found[0], staged)
+
     async def stop(
         self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
     ) -> None:
@@ -293,26 +314,20 @@ class SandboxHost:
         liveness = await self._provider.status(record.reference)
         if liveness is Liveness.UNKNOWN:
             raise EnvironmentUnavailable("whether the session's environment runs is not known now")
-        if liveness is Liveness.RUNNING and (slot.confirmed or await self._confirm(record)):
-            slot.confirmed = True
-            if slot.users > 1 or record.reference.get("spec") == spec_digest(spec):
+        if liveness is Liveness.RUNNING:
+            slot.confirmed = slot.confirmed or await confirms(self._provider, record)
+            fits = slot.users > 1 or record.reference.get("spec") == spec_digest(spec)
+            if slot.confirmed and fits:
                 return True
         await self._provider.stop(record.reference)
         return False
-
-    async def _confirm(self, record: EnvironmentRecord) -> bool:
-        try:
-            info = await self._provider.connect(record.reference).info()
-        except (ConnectionError, TimeoutError) as error:
-            log.warning("an adopted environment does not answer: %s", error)
-            return False
-        return info.boot_id == record.boot_id
 
     async def _start(
         self, session: str, spec: EnvironmentSpec, last: EnvironmentRecord | None
     ) -> EnvironmentRecord:
         # Deleting comes through the same slot: this look cannot come too late.
         await self._records.check_wanted(session)
+        await self._begin_files(last)
         await self._provider.probe()
         generation = last.generation + 1 if last else 1
         claim = EnvironmentRecord(
@@ -348,24 +363,12 @@ class SandboxHost:
         if record is None or record.state is not EnvironmentState.RUNNING:
             return
         if grace_s and await self._provider.status(record.reference) is Liveness.RUNNING:
-            await self._ask_to_end(record, grace_s)
+            await ask_to_end(self._provider, record, grace_s)
         await self._provider.stop(record.reference)
         await self._mark_stopped(record)
         slot.record = None
         if self._disk is not None:
             self._disk.forget(session)
-
-    async def _ask_to_end(self, record: EnvironmentRecord, grace_s: int) -> None:
-        try:
-            await self._provider.connect(record.reference).shutdown(grace_s)
-        except (ConnectionError, TimeoutError) as error:
-            log.warning("an environment cannot be asked to end and is killed: %s", error)
-            return
-        deadline = time.monotonic() + grace_s
-        while time.monotonic() < deadline:
-            if await self._provider.status(record.reference) is Liveness.GONE:
-                return
-            await asyncio.sleep(0.02)
 
     async def _mark_stopped(self, record: EnvironmentRecord) -> None:
         stopped = replace(record, state=EnvironmentState.STOPPED)

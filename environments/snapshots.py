@@ -24,7 +24,7 @@ from contracts.errors import AwsError, ServiceError, invalid
 from environments.snapshot_archive import CHUNK, pack, unpack
 from environments.volumes import beside, replace_volume
 
-#: Snapshots of one session.
+#: Snapshots of one session that somebody asked for; those of rules have a number of their own.
 SNAPSHOTS_MAX = 16
 #: An id, which the API makes.
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-f]{32}")
@@ -47,6 +47,7 @@ class Snapshot:
         entries: files, directories and links.
         left_out: sockets, pipes and devices, which are not in it.
         sha256: of the archive.
+        call_id: the tool call that it was made before, by a rule; None when somebody asked for it.
     """
 
     id: str
@@ -57,10 +58,17 @@ class Snapshot:
     entries: int
     left_out: int
     sha256: str
+    call_id: str | None = None
 
 
-def create(volume: Path, id: str, label: str) -> Snapshot:
+def create(volume: Path, id: str, label: str, *, call_id: str | None = None) -> Snapshot:
     """Make a snapshot, unless the session has one of this id.
+
+    Args:
+        volume: the session's.
+        id: names it.
+        label: what its maker calls it.
+        call_id: the tool call that a rule wants it before; such ones do not count as too many.
 
     Raises:
         ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many,
@@ -74,7 +82,8 @@ def create(volume: Path, id: str, label: str) -> Snapshot:
     existing = {each.id: each for each in listed(volume)}
     if id in existing:
         return existing[id]
-    if len(existing) >= SNAPSHOTS_MAX:
+    asked_for = sum(each.call_id is None for each in existing.values())
+    if call_id is None and asked_for >= SNAPSHOTS_MAX:
         raise ServiceError(
             AwsError.QUOTA, f"The session has {SNAPSHOTS_MAX} snapshots; remove one first."
         )
@@ -96,6 +105,7 @@ def create(volume: Path, id: str, label: str) -> Snapshot:
             entries=packed.entries,
             left_out=packed.left_out,
             sha256=digest,
+            call_id=call_id,
         )
         fresh.rename(archive)
         note = directory / f"{id}.json.part"
@@ -133,6 +143,14 @@ def remove(volume: Path, id: str) -> None:
     _find(volume, id)
     (directory / f"{id}.json").unlink(missing_ok=True)
     _archive(directory, id).unlink(missing_ok=True)
+
+
+def thin_out(volume: Path, keep: int) -> None:
+    """Remove the oldest snapshots that rules made, all but `keep`."""
+    by_rules = [each for each in listed(volume) if each.call_id is not None]
+    for each in by_rules[: max(len(by_rules) - keep, 0)]:
+        with contextlib.suppress(ServiceError):
+            remove(volume, each.id)
 
 
 @contextmanager

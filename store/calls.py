@@ -36,6 +36,9 @@ _FINISH = (
     )
     .returning(*call.c)
 )
+_NOTE_SNAPSHOT = (
+    sa.update(call).where(*_KEY).values(snapshot_id=sa.bindparam("snapshot_")).returning(*call.c)
+)
 _PENDING = (
     sa.select(call)
     .where(
@@ -105,6 +108,15 @@ class Calls:
         }
         return await self._update(_FINISH, parameters)
 
+    async def note_snapshot(self, session: str, tool_use_id: str, snapshot_id: str) -> CallRecord:
+        """Keep which snapshot was made before a call.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        parameters = {"session_": session, "id_": tool_use_id, "snapshot_": snapshot_id}
+        return await self._update(_NOTE_SNAPSHOT, parameters)
+
     async def pending(self, session: str) -> tuple[CallRecord, ...]:
         """The calls that wait for the caller, in call order."""
 
@@ -151,6 +163,7 @@ def call_record(row: Row[Any]) -> CallRecord:
         status=None if row.status is None else ToolStatus(row.status),
         content=outcome_text(row),
         gate=row.gate,
+        snapshot_id=row.snapshot_id,
     )
 
 

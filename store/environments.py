@@ -155,7 +155,11 @@ class Environments:
         statement = sa.select(environment.c.session).where(
             environment.c.host == host,
             environment.c.state.in_(
-                [EnvironmentState.STOPPED.value, EnvironmentState.RESTORED.value]
+                [
+                    EnvironmentState.STOPPED.value,
+                    EnvironmentState.RESTORED.value,
+                    EnvironmentState.FORKED.value,
+                ]
             ),
             environment.c.used_at_ms < EpochMillis() - for_s * 1000,
         )

@@ -1,7 +1,7 @@
 """Forks: a new session that begins with a copy of an old one's messages, in one transaction.
 
 Messages are copied, so that each session can be deleted whole without the other. What they cost
-stays with the old session. Summaries come along, environments do not.
+stays with the old session. Summaries come along; environments do not, their files may.
 """
 
 from datetime import UTC, datetime
@@ -11,12 +11,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from contracts.environment import EnvironmentState
 from contracts.errors import AwsError, Reason, ServiceError, invalid
 from contracts.messages import TokenUsage
-from contracts.sessions import ForkOrder, SessionDefaults
+from contracts.sessions import ForkFiles, ForkOrder, SessionDefaults
+from store.clock import EpochMillis
 from store.engine import Database
 from store.session import LockedSession
-from store.tables import message, session, summary
+from store.tables import environment, message, session, summary
 
 #: Messages that a fork takes along. Copying them holds the database's writer for about a second.
 MAX_FORKED_MESSAGES = 100_000
@@ -68,11 +70,29 @@ class Forks:
         """
         return await self._database.write(partial(_fork, order=order))
 
+    async def check(self, order: ForkOrder) -> bool:
+        """See that a fork could be made now, and whether it was made before.
+
+        Raises:
+            ServiceError: as `fork`.
+        """
+        return await self._database.write(partial(_check, order=order))
+
     async def defaults(self, key: str) -> SessionDefaults | None:
         """What a session's invocations run with unless they say otherwise."""
         return await self._database.read(
             lambda connection: connection.execute(_DEFAULTS, {"key_": key}).scalar()
         )
+
+
+def _check(connection: Connection, order: ForkOrder) -> bool:
+    origin = LockedSession.lock(connection, order.origin)
+    existing = connection.execute(_ROW, {"key_": order.key}).first()
+    if existing is not None:
+        _made_before(existing, order)
+        return True
+    _cut(origin, order.from_seq)
+    return False
 
 
 def _fork(connection: Connection, order: ForkOrder) -> str:
@@ -103,12 +123,31 @@ def _fork(connection: Connection, order: ForkOrder) -> str:
         "forked_seq": seq,
         "fork_digest": order.digest,
         "defaults": order.defaults,
+        "host": None if order.files is None else order.files.host,
     }
     connection.execute(sa.insert(session), row)
+    if order.files is not None:
+        _begin_with_files(connection, order.key, order.files)
     place = {"new_": order.key, "old_": order.origin, "upto_": seq}
     connection.execute(_COPY_MESSAGES, place)
     connection.execute(_COPY_SUMMARIES, place)
     return order.key
+
+
+def _begin_with_files(connection: Connection, key: str, files: ForkFiles) -> None:
+    """An environment that never ran, on the host that has the files."""
+    record = {
+        "session": key,
+        "provider": "",
+        "host": files.host,
+        "generation": 1,
+        "boot_id": "",
+        "state": EnvironmentState.FORKED.value,
+        "reference": {"staged": files.staged},
+    }
+    connection.execute(sa.insert(environment), record)
+    used_now = sa.update(environment).where(environment.c.session == key)
+    connection.execute(used_now.values(used_at_ms=EpochMillis()))
 
 
 def _made_before(existing: Row[Any], order: ForkOrder) -> str:

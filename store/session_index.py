@@ -60,6 +60,11 @@ _MESSAGES = (
     .order_by(message.c.seq)
     .limit(sa.bindparam("limit_", type_=sa.Integer))
 )
+_SNAPSHOTS = sa.select(call.c.seq, call.c.id, call.c.snapshot_id).where(
+    call.c.session == sa.bindparam("session_"),
+    call.c.seq.between(sa.bindparam("from_"), sa.bindparam("upto_")),
+    call.c.snapshot_id.is_not(None),
+)
 _CALLS = (
     sa.select(call)
     .where(
@@ -176,9 +181,21 @@ class SessionIndex:
                 status=row.status,
                 digest=row.digest,
                 invocation_id=row.invocation_id,
+                snapshot_id=row.snapshot_id,
             )
             for row in rows
         )
+
+    async def snapshots(self, key: str, from_seq: int, upto_seq: int) -> dict[int, dict[str, str]]:
+        """The snapshots that were made before calls of these messages: by seq, by call."""
+        parameters = {"session_": key, "from_": from_seq, "upto_": upto_seq}
+        rows = await self._database.read(
+            lambda connection: connection.execute(_SNAPSHOTS, parameters).all()
+        )
+        found: dict[int, dict[str, str]] = {}
+        for row in rows:
+            found.setdefault(row.seq, {})[row.id] = row.snapshot_id
+        return found
 
 
 def _conditions(wanted: SessionFilter, after: str | None) -> list[sa.ColumnElement[bool]]:

@@ -319,6 +319,8 @@ call = sa.Table(
     sa.Column("gate", Document(Gate)),
     #: What people said about it, which the model reads after the outcome.
     sa.Column("note", Words),
+    #: The snapshot of the session's files that was made before it ran.
+    sa.Column("snapshot_id", sa.String),
     sa.UniqueConstraint("session", "seq", "position"),
 )
 

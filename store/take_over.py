@@ -43,7 +43,13 @@ _MOVE_RECORD = (
             (environment.c.state.in_(sa.bindparam("kept_", expanding=True)), environment.c.state),
             else_=sa.bindparam("state_", type_=sa.String),
         ),
-        reference=sa.bindparam("reference_", type_=environment.c.reference.type),
+        reference=sa.case(
+            (
+                environment.c.state.in_(sa.bindparam("same_", expanding=True)),
+                environment.c.reference,
+            ),
+            else_=sa.bindparam("reference_", type_=environment.c.reference.type),
+        ),
     )
 )
 _LEFT = sa.select(left_volume.c.volume).where(left_volume.c.host == sa.bindparam("host_"))
@@ -121,5 +127,8 @@ def _move(
     kept = [EnvironmentState.EXPIRED.value]
     if state is EnvironmentState.STOPPED:
         kept += [EnvironmentState.RESTORED.value, EnvironmentState.FILES_LOST.value]
-    parameters = {"key_": key, "heir_": heir, "state_": state.value, "kept_": kept}
+    # A fork's copy is beside its volume, and goes with the volumes.
+    same = [EnvironmentState.FORKED.value] if state is EnvironmentState.STOPPED else []
+    kept += same
+    parameters = {"key_": key, "heir_": heir, "state_": state.value, "kept_": kept, "same_": same}
     connection.execute(_MOVE_RECORD, parameters | {"reference_": reference})

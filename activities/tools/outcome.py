@@ -18,6 +18,10 @@ _RESTORED = (
     "The files under {mount} were put back to an earlier snapshot since the environment was last "
     "used; what was changed after it is gone, and so are processes and everything else."
 )
+_FORKED = (
+    "This session was forked from another: the files under {mount} are a copy; processes and "
+    "everything else of the other session's environment are not here."
+)
 _FILES_LOST = (
     "The machine that had this session's environment died with its files: {mount} was begun anew "
     "and is empty; processes and everything else are gone too."
@@ -56,6 +60,8 @@ def session_notes(call: SandboxCall) -> list[str]:
         notes.append(call.environment.full_note)
     if call.environment.files_lost_with is not None:
         notes.append(files_lost(call.spec.mount))
+    elif call.environment.forked:
+        notes.append(_FORKED.format(mount=call.spec.mount))
     elif call.environment.restored:
         notes.append(_RESTORED.format(mount=call.spec.mount))
     elif call.environment.expired:

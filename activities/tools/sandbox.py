@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.context import heartbeats, session_key
 from activities.tools import file_operations, shell
+from activities.tools.before_call import BeforeCalls, only_reads
 from activities.tools.outcome import Outcome, SandboxCall
 from activities.tools.schemas import FILE_OPERATIONS, SHELL
 from activities.tracing import Traces
@@ -31,7 +32,6 @@ from contracts.tools import CallState
 from contracts.turn import Activity, DropEnvironment, ToolCall
 from environments.environment import Environment
 from environments.host import SandboxHost
-from environments.turn_files import TurnFilesWatch
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class SandboxTools:
         store: Store,
         host: SandboxHost,
         traces: Traces | None = None,
-        files: TurnFilesWatch | None = None,
+        before: BeforeCalls | None = None,
     ) -> None:
         """Prepare to run calls.
 
@@ -56,11 +56,11 @@ class SandboxTools:
             store: has the calls.
             host: owns this machine's environments.
             traces: where spans of calls go; nowhere when omitted.
-            files: lists what calls do to files; nobody does when omitted.
+            before: what is done before calls run, beside; nothing when omitted.
         """
         self._store = store
         self._host = host
-        self._files = files
+        self._before = before
         self._traces = traces or Traces(store)
 
     @activity.defn(name=Activity.RUN_TOOL)
@@ -80,7 +80,7 @@ class SandboxTools:
                 return
             run = await self._store.turns.config(session, call.invocation_id)
             async with self._traces.tool(call.invocation_id, record, run) as span:
-                outcome = await self._outcome(session, call, record, environment_spec(run))
+                outcome = await self._outcome(session, call, record, run)
                 if outcome is None:
                     span.ended_elsewhere()
                 else:
@@ -89,8 +89,8 @@ class SandboxTools:
                 await self._store.calls.finish(
                     session, record.id, status=outcome.status, content=(outcome.text,)
                 )
-            if self._files is not None:
-                self._files.after(session, call.invocation_id)
+            if self._before is not None:
+                self._before.end(session, call.invocation_id)
 
     @activity.defn(name=Activity.DROP_ENVIRONMENT)
     async def drop_environment(self, drop: DropEnvironment) -> None:
@@ -99,18 +99,22 @@ class SandboxTools:
             await self._host.delete(drop.session)
 
     async def _outcome(
-        self, session: str, call: ToolCall, record: CallRecord, spec: EnvironmentSpec
+        self, session: str, call: ToolCall, record: CallRecord, run: RunConfig
     ) -> Outcome | None:
         """The outcome of a call; None when it has got one meanwhile."""
+        spec = environment_spec(run)
         try:
             async with self._host.use(session, spec) as environment:
-                if self._files is not None and not _only_reads(record):
-                    await self._files.before(session, call.invocation_id)
+                if self._before is not None:
+                    rules = run.config.extensions.snapshots
+                    refused = await self._before.begin(session, call.invocation_id, record, rules)
+                    if refused is not None:
+                        return refused
                 boot_id = environment.record.boot_id
                 record = await self._store.calls.start(session, record.id, boot_id)
                 if record.state is CallState.DONE:
                     return None
-                if record.boot_id != boot_id and not _only_reads(record):
+                if record.boot_id != boot_id and not only_reads(record):
                     await self._require_current(session, environment)
                     with_files = environment.files_lost_with is not None
                     return _lost(record, spec, with_files=with_files)
@@ -176,10 +180,6 @@ def environment_spec(run: RunConfig) -> EnvironmentSpec:
         subnets=environment.network.subnets,
         egress=run.config.extensions.egress,
     )
-
-
-def _only_reads(record: CallRecord) -> bool:
-    return record.name == FILE_OPERATIONS.name and file_operations.only_reads(record.input)
 
 
 def _lost(record: CallRecord, spec: EnvironmentSpec, *, with_files: bool = False) -> Outcome:

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from api.digest import request_digest
 from api.harness_config import read_overrides
 from api.model import DATA, wire_model
 from api.own.find import find_session
+from api.own.fork_files import fork_with_files
 from api.own.request import OwnRequest
 from api.own.sessions import show_session
 from api.validate import validate
@@ -27,6 +28,16 @@ from contracts.sessions import ForkOrder, SessionDefaults
 _SESSION_ID = r"^[a-zA-Z0-9][a-zA-Z0-9-_]*$"
 
 
+class FilesOfSnapshot(WireValue):
+    """The files of a snapshot of the old session.
+
+    Attributes:
+        snapshot_id: which.
+    """
+
+    snapshot_id: str = Field(pattern=r"^snap-[0-9a-f]{32}$")
+
+
 class ForkRequest(WireValue):
     """What a fork is to be.
 
@@ -37,6 +48,8 @@ class ForkRequest(WireValue):
         qualifier: the endpoint that its invocations use unless they name one.
         model: the model that its invocations use unless they name one, as InvokeHarness takes it.
         client_token: the same token gives the same fork.
+        files: the files that the new session begins with: none, the old session's as they are now,
+            or those of a snapshot.
     """
 
     from_seq: int | None = None
@@ -47,6 +60,7 @@ class ForkRequest(WireValue):
     qualifier: str | None = Field(default=None, max_length=48)
     model: dict[str, Any] | None = None
     client_token: str | None = Field(default=None, min_length=1, max_length=256)
+    files: Literal["none", "current"] | FilesOfSnapshot = "none"
 
 
 async def fork_session(context: Context, request: OwnRequest) -> Mapping[str, Any]:
@@ -56,7 +70,9 @@ async def fork_session(context: Context, request: OwnRequest) -> Mapping[str, An
         The new session, with `forkedFrom`.
 
     Raises:
-        ServiceError: ResourceNotFoundException, ValidationException, ConflictException.
+        ServiceError: ResourceNotFoundException, ValidationException, ConflictException;
+            ThrottlingException, files are still being copied; ServiceQuotaExceededException, they
+            are too many, or there is no room.
     """
     origin = await find_session(context, request)
     wanted = request.read(ForkRequest)
@@ -66,20 +82,31 @@ async def fork_session(context: Context, request: OwnRequest) -> Mapping[str, An
     if wanted.qualifier not in (None, DEFAULT_ENDPOINT):
         await context.store.endpoints.get(account, harness_id, wanted.qualifier)
     name = wanted.runtime_session_id or _name(origin, wanted.client_token)
-    key = await context.store.forks.fork(
-        ForkOrder(
-            origin=origin,
-            key=session_key(account, harness_id, name),
-            account=account,
-            harness_id=harness_id,
-            runtime_session_id=name,
-            from_seq=wanted.from_seq,
-            digest=request_digest({"origin": origin, **wanted.model_dump(mode="json")}),
-            by_token=wanted.client_token is not None and wanted.runtime_session_id is None,
-            defaults=_defaults(wanted),
-        )
+    order = ForkOrder(
+        origin=origin,
+        key=session_key(account, harness_id, name),
+        account=account,
+        harness_id=harness_id,
+        runtime_session_id=name,
+        from_seq=wanted.from_seq,
+        digest=request_digest({"origin": origin, **_asked(wanted)}),
+        by_token=wanted.client_token is not None and wanted.runtime_session_id is None,
+        defaults=_defaults(wanted),
     )
+    if wanted.files == "none":
+        key = await context.store.forks.fork(order)
+    else:
+        snapshot = wanted.files.snapshot_id if wanted.files != "current" else None
+        key = await fork_with_files(context, order, snapshot)
     return show_session(await context.store.sessions.get(key))
+
+
+def _asked(wanted: ForkRequest) -> dict[str, Any]:
+    asked = wanted.model_dump(mode="json")
+    if wanted.files == "none":
+        # Forks of releases that knew no files are told again by the same request.
+        del asked["files"]
+    return asked
 
 
 def _name(origin: str, token: str | None) -> str:

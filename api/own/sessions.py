@@ -1,7 +1,7 @@
 """Sessions over HTTP: list them, look at one, read and export what was said."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -103,7 +103,7 @@ async def read_transcript(context: Context, request: OwnRequest) -> Mapping[str,
     found = await context.store.sessions.transcript(key, after_seq=after, limit=limit + 1)
     page = found[:limit]
     return {
-        "messages": [_show_entry(entry) for entry in page],
+        "messages": await _shown(context, key, page),
         "nextSeq": page[-1].seq if len(found) > limit else None,
     }
 
@@ -132,8 +132,8 @@ async def _lines(context: Context, session: SessionRecord) -> AsyncIterator[byte
     while seq < session.messages:
         limit = min(EXPORT_PAGE, session.messages - seq)
         entries = await store.transcript(session.key, after_seq=seq, limit=limit)
-        for entry in entries:
-            yield _line("message", _show_entry(entry))
+        for shown in await _shown(context, session.key, entries):
+            yield _line("message", shown)
         if not entries:
             # Deleted meanwhile: the missing end tells.
             return
@@ -151,6 +151,8 @@ async def _lines(context: Context, session: SessionRecord) -> AsyncIterator[byte
                     "seq": call.seq,
                     "invocationId": call.invocation_id,
                 }
+                if call.snapshot_id is not None:
+                    shown["snapshotId"] = call.snapshot_id
                 yield _line("call", shown)
         place = (calls[-1].seq, calls[-1].position)
     yield _line("end", {"messages": session.messages})
@@ -208,6 +210,17 @@ def _origin(key: str | None) -> Json:
         return {"deleted": True}
     harness_id, name = key.split(":")[2:]
     return {"harnessId": harness_id, "runtimeSessionId": name}
+
+
+async def _shown(context: Context, key: str, entries: Sequence[TranscriptEntry]) -> list[Json]:
+    """Messages, with the snapshots that were made before their calls."""
+    if not entries:
+        return []
+    made = await context.store.sessions.snapshots(key, entries[0].seq, entries[-1].seq)
+    return [
+        {**_show_entry(entry), **({"snapshots": made[entry.seq]} if entry.seq in made else {})}
+        for entry in entries
+    ]
 
 
 def _show_entry(entry: TranscriptEntry) -> Json:

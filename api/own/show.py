@@ -113,12 +113,13 @@ def _payload(event: Event, message: Message | None, calls: Sequence[CallRecord])
 
 
 def _outcome(call: CallRecord) -> Json:
-    return {
+    shown: Json = {
         "toolUseId": call.id,
         "name": call.name,
         "status": call.status,
         "content": [{"text": text} for text in call.content],
     }
+    return shown if call.snapshot_id is None else {**shown, "snapshotId": call.snapshot_id}
 
 
 def _error(error: ErrorDetail) -> Json:

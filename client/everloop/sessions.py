@@ -6,6 +6,7 @@ API's JSON as dictionaries; docs/sessions.md describes them.
 
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,12 +136,23 @@ class Sessions:
             harness_id: the harness.
             session_id: the old session.
             wanted: `fromSeq`, `runtimeSessionId`, `harnessId`, `qualifier`, `model` (as
-                InvokeHarness takes it) and `clientToken`, each optional.
+                InvokeHarness takes it), `files` (`none`, `current`, or `{"snapshotId": ...}`) and
+                `clientToken`, each optional. A large copy of files is waited for.
 
         Returns:
             The new session, with `forkedFrom`.
         """
-        return self._send("POST", *_session(harness_id, session_id), "fork", body=wanted)
+        from everloop.cli.errors import ApiError
+
+        place = (*_session(harness_id, session_id), "fork")
+        if wanted.get("files", "none") != "none":
+            wanted.setdefault("clientToken", uuid.uuid4().hex)
+        while True:
+            try:
+                return self._send("POST", *place, body=wanted)
+            except ApiError as error:
+                if error.name != "ThrottlingException" or "being copied" not in str(error):
+                    raise
 
     def delete(self, harness_id: str, session_id: str, *, wait_s: float = 60) -> Json:
         """Delete a session for good.

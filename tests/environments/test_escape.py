@@ -14,12 +14,12 @@ import pytest
 
 from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable
-from environments import channel, seccomp
+from environments import channel, seccomp, sockets
 from environments.bubblewrap import Bubblewrap
 from environments.channel import AgentChannel
 from environments.host import SandboxHost
 from store import MapSource
-from tests.environments.sandboxes import SPEC, run
+from tests.environments.sandboxes import SPEC, run, until
 
 Start = Callable[..., Awaitable[AgentChannel]]
 
@@ -291,6 +291,52 @@ async def test_a_memory_bomb_ends_alone(start: Start) -> None:
     assert (result.end, result.exit_code) == (CommandEnd.OUT_OF_MEMORY, 137)
     assert (await run(sandbox, "pgrep -c sleep")).stdout == "1\n"
     assert (await run(other, "echo here")).stdout == "here\n"
+
+
+def sandbox_scores(first: int) -> list[int]:
+    """How soon the kernel takes each process of a sandbox, from its first on."""
+    found = [int(Path(f"/proc/{first}/oom_score_adj").read_text())]
+    for task in Path(f"/proc/{first}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += sandbox_scores(int(child))
+    return found
+
+
+async def test_a_command_cannot_have_agentd_taken_in_its_place(provider: Bubblewrap) -> None:
+    started = await provider.start("s", SPEC, generation=1)
+    own = sandbox_scores(int(started.reference["pid"]))
+    sandbox = provider.connect(started.reference)
+    lowest = await run(
+        sandbox,
+        "own=/proc/self/oom_score_adj; cat $own; for i in $(seq -1000 100 1000); do "
+        "echo $i > $own 2>/dev/null && break; done; cat $own",
+    )
+    first, reached = map(int, lowest.stdout.split())
+    assert first == 1000
+    assert len(own) >= 2 and max(own[1:]) <= reached
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["by the kernel", "by itself"])
+async def test_what_a_command_left_ends_with_it_when_the_kernel_takes_it(
+    provider: Bubblewrap, taken: bool
+) -> None:
+    started = await provider.start("s", SPEC, generation=1)
+    plain = provider.connect(started.reference)
+    await run(plain, "sleep 61 >/dev/null 2>&1 &")
+    counts = iter([0, int(taken)])
+    directory = provider._directory(started.reference)  # pyright: ignore[reportPrivateUsage]
+    counting = AgentChannel(
+        lambda: sockets.connect(directory / "s"), memory_kills=lambda: next(counts)
+    )
+    ended = await run(counting, "sleep 62 >/dev/null 2>&1 & kill -9 $$")
+    assert ended.exit_code == 137
+    assert ended.end is (CommandEnd.OUT_OF_MEMORY if taken else CommandEnd.EXITED)
+
+    async def left() -> bool:
+        said = await run(plain, "pgrep -a sleep | cut -d' ' -f3 | sort")
+        return said.stdout == ("61\n" if taken else "61\n62\n")
+
+    await until(left)
 
 
 async def test_a_fork_bomb_in_the_background_leaves_other_sessions_alone(start: Start) -> None:

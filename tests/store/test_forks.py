@@ -2,6 +2,7 @@
 
 import pytest
 
+from contracts.environment import EnvironmentState, HostVolumes
 from contracts.errors import ServiceError
 from contracts.harness import LiteLlmModel, ModelConfig
 from contracts.ids import session_key
@@ -14,7 +15,7 @@ from contracts.messages import (
     TokenUsage,
 )
 from contracts.records import SummaryRecord
-from contracts.sessions import ForkOrder, SessionDefaults, SessionStatus
+from contracts.sessions import ForkFiles, ForkOrder, SessionDefaults, SessionStatus
 from store import Store
 from tests.store.play import ACCOUNT, HARNESS, USAGE, Play, inline, sandbox, unanswered
 
@@ -132,3 +133,36 @@ async def test_a_fork_keeps_what_its_invocations_are_to_run_with(play: Play, sto
     await store.forks.fork(order(play, defaults=wanted))
     assert await store.forks.defaults(NEW) == wanted
     assert await store.forks.defaults(play.session) is None
+
+
+async def test_a_fork_with_files_has_an_environment_that_never_ran(play: Play, store: Store):
+    await talk(play)
+    wanted = order(play, files=ForkFiles("host-a", "a" * 32))
+    assert not await store.forks.check(wanted)
+    with pytest.raises(ServiceError, match="fromSeq"):
+        await store.forks.check(order(play, from_seq=2))
+    for _ in range(2):
+        await store.forks.fork(wanted)
+    assert await store.forks.check(wanted)
+    record = await store.environments.get(NEW)
+    assert record is not None
+    assert (record.host, record.state) == ("host-a", EnvironmentState.FORKED)
+    assert record.reference == {"staged": "a" * 32}
+
+
+async def test_a_copy_moves_with_shared_volumes_and_stays_with_others(play: Play, store: Store):
+    await talk(play)
+    await store.forks.fork(order(play, files=ForkFiles("dead", "a" * 32)))
+    await store.environments.describe("dead", HostVolumes("v"))
+    await store.environments.describe("heir", HostVolumes("v"))
+    await store.environments.beat("heir", lease_s=60)
+    assert await store.environments.assign(NEW, None) == "heir"
+    record = await store.environments.get(NEW)
+    assert record is not None and record.state is EnvironmentState.FORKED
+    assert (record.generation, record.reference) == (2, {"staged": "a" * 32})
+    await store.environments.describe("alone", HostVolumes(None, may_lose_files=True))
+    await store.environments.beat("heir", lease_s=0)
+    await store.environments.beat("alone", lease_s=60)
+    assert await store.environments.assign(NEW, None) == "alone"
+    record = await store.environments.get(NEW)
+    assert record is not None and record.state is EnvironmentState.FILES_LOST

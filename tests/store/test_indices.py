@@ -142,6 +142,7 @@ async def use_sessions(store: Store, session: str) -> None:
     await store.sessions.count(session, InvocationState.NEW)
     await store.sessions.transcript(session, after_seq=1, limit=1)
     await store.sessions.calls(session, after=(0, 0), limit=1)
+    await store.sessions.snapshots(session, 1, 9)
     key = session_key(ACCOUNT, HARNESS, "fork")
     await store.forks.fork(ForkOrder(session, key, ACCOUNT, HARNESS, "fork", 1, "d"))
     await store.forks.defaults(key)

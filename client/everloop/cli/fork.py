@@ -27,10 +27,11 @@ def register(app: typer.Typer) -> None:
     app.command(
         "fork",
         help="Begin a session with the messages of another, which stays as it is. Files of the old "
-        "session's environment are not taken along.",
+        "session's environment are taken along when --files says which.",
         epilog=examples(
             "everloop fork helper --session-id monday",
             "everloop fork helper --session-id monday --from-seq 4 --new-session-id monday-2",
+            "everloop fork helper --session-id monday --files current",
             "everloop fork helper --session-id monday --qualifier canary",
             "everloop fork helper --session-id monday --model demo/scripted",
         ),
@@ -55,6 +56,13 @@ def fork(
         str | None,
         typer.Option(metavar="ENDPOINT", help="Endpoint that the new session's calls use."),
     ] = None,
+    files: Annotated[
+        str,
+        typer.Option(
+            metavar="none|current|SNAPSHOT",
+            help="Files that the new session begins with: none, those of now, or a snapshot's.",
+        ),
+    ] = "none",
     model: ModelOption = None,
     model_provider: ProviderOption = None,
     api_key_arn: ApiKeyOption = None,
@@ -85,6 +93,7 @@ def fork(
         "harnessId": names.find_harness(aws, to_harness).harness_id if to_harness else None,
         "qualifier": qualifier,
         "clientToken": client_token,
+        "files": files if files in ("none", "current") else {"snapshotId": files},
         **definition.members(connection.region),
     }
     made = Sessions.over(connection).fork(

@@ -78,10 +78,16 @@ def list_all(
         print_json(told)
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("ID", "CREATED", "FILES", "BYTES", "LABEL"):
+    for name in ("ID", "CREATED", "FILES", "BYTES", "BEFORE CALL", "LABEL"):
         table.add_column(name, no_wrap=True)
     for each in told["snapshots"]:
-        cells = (each["id"], each["createdAt"][:19], each["entries"], each["contentBytes"])
+        cells = (
+            each["id"],
+            each["createdAt"][:19],
+            each["entries"],
+            each["contentBytes"],
+            each["callId"] or "-",
+        )
         table.add_row(*(Text(str(cell)) for cell in cells), Text(harmless(each["label"])))
     stdout().print(table)
 

@@ -110,6 +110,7 @@ def export(
 
 def _show(view: "View", message: "Json") -> None:
     from everloop.cli.happenings import MessageEnd, TextPiece, ThoughtPiece, ToolCall, ToolResult
+    from everloop.cli.output import harmless, stdout
 
     for block in message["content"]:
         match block:
@@ -123,4 +124,7 @@ def _show(view: "View", message: "Json") -> None:
                 view.show(ToolResult(id_, "", status, "".join(one["text"] for one in pieces)))
             case _:
                 pass
+    for call, snapshot in message.get("snapshots", {}).items():
+        told = f"  {snapshot} has the files as they were before {call}"
+        stdout().print(harmless(told), style="dim", markup=False)
     view.show(MessageEnd(message["role"], message.get("stopReason", "")))

@@ -1,4 +1,4 @@
-"""The files that turns left."""
+"""The files that turns left, and snapshots before calls."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,8 @@ _JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tr
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table and the column."""
+    op.add_column("call", sa.Column("snapshot_id", sa.String(), nullable=True))
     op.create_table(
         "turn_files",
         sa.Column("session", sa.String(), sa.ForeignKey("session.key"), primary_key=True),

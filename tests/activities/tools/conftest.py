@@ -10,6 +10,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.tools.sandbox import SandboxTools
+from contracts.extensions import HarnessExtensions
 from contracts.harness import Environment, HarnessConfig, Overrides, RunConfig
 from contracts.messages import Message, StopReason, TextBlock, TokenUsage, ToolUseBlock
 from contracts.records import CallRecord, NewCall
@@ -32,7 +33,9 @@ class Calls:
         self.tools = tools
         self._step = -1
 
-    async def begin(self, variables: dict[str, str]) -> None:
+    async def begin(
+        self, variables: dict[str, str], extensions: HarnessExtensions | None = None
+    ) -> None:
         run = RunConfig.merge(
             harness_arn="arn:aws:bedrock-agentcore:us-east-1:000000000000:harness/agent-0123456789",
             harness_name="agent",
@@ -41,6 +44,7 @@ class Calls:
             config=HarnessConfig(
                 execution_role_arn="arn:aws:iam::000000000000:role/any",
                 environment=Environment(variables=variables),
+                extensions=extensions or HarnessExtensions(),
             ),
             overrides=Overrides(),
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.tools.before_call import BeforeCalls
 from activities.tools.sandbox import SandboxTools
 from contracts.errors import AwsError, ErrorDetail
 from contracts.messages import Message, StopReason, TextBlock
@@ -13,6 +14,7 @@ from contracts.turn import ToolCall
 from contracts.turn_files import TurnFiles
 from environments import volume_scan
 from environments.host import SandboxHost
+from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
 from store import Store
 from tests.activities.tools.conftest import SESSION, Calls
@@ -27,8 +29,12 @@ async def watch(store: Store, host: SandboxHost) -> AsyncIterator[TurnFilesWatch
 
 @pytest.fixture
 def watched(calls: Calls, watch: TurnFilesWatch) -> Calls:
-    calls.tools = SandboxTools(calls.store, calls.host, files=watch)
+    calls.tools = tools(calls.store, calls.host, watch)
     return calls
+
+
+def tools(store: Store, host: SandboxHost, watch: TurnFilesWatch) -> SandboxTools:
+    return SandboxTools(store, host, before=BeforeCalls(store, watch, SnapshotWork(host)))
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -133,10 +139,10 @@ async def test_the_next_host_process_goes_on_with_the_list(
     calls: Calls, store: Store, host: SandboxHost
 ) -> None:
     dead = TurnFilesWatch(store, host)
-    calls.tools = SandboxTools(store, host, files=dead)
+    calls.tools = tools(store, host, dead)
     await calls.do("shell", command="touch before")
     async with TurnFilesWatch(store, host) as watch:
-        calls.tools = SandboxTools(store, host, files=watch)
+        calls.tools = tools(store, host, watch)
         await calls.do("shell", command="touch after")
         assert told(await end(calls)) == [("after", "created"), ("before", "created")]
 
@@ -145,7 +151,7 @@ async def test_a_host_that_finds_a_turn_ended_settles_it(
     calls: Calls, store: Store, host: SandboxHost
 ) -> None:
     dead = TurnFilesWatch(store, host)
-    calls.tools = SandboxTools(store, host, files=dead)
+    calls.tools = tools(store, host, dead)
     await store.environments.assign(SESSION, None)
     await calls.do("shell", command="touch made")
     await store.turns.close(SESSION, "i", stop_reason=StopReason.END_TURN, error=None)
@@ -156,12 +162,12 @@ async def test_a_host_that_finds_a_turn_ended_settles_it(
 async def test_a_host_without_the_note_of_the_beginning_says_what_it_cannot_know(
     calls: Calls, store: Store, host: SandboxHost, tmp_path: Path
 ) -> None:
-    calls.tools = SandboxTools(store, host, files=TurnFilesWatch(store, host))
+    calls.tools = tools(store, host, TurnFilesWatch(store, host))
     await calls.do("shell", command="touch before")
     for note in (tmp_path / "data").rglob("turn-*.json"):
         note.unlink()
     async with TurnFilesWatch(store, host) as watch:
-        calls.tools = SandboxTools(store, host, files=watch)
+        calls.tools = tools(store, host, watch)
         await calls.do("shell", command="touch after")
         found = await end(calls)
     assert told(found) in ([("after", "created")], [])
