@@ -7,17 +7,19 @@ answer comes when it is done, or after a while with what is under way; asked aga
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
+from contracts.environment import EnvironmentSpec
+from contracts.errors import AwsError, ServiceError
 from environments import snapshots
 from environments.endpoint_calls import session_of, text
 from environments.host import SandboxHost
+from environments.session_volume import SessionVolume
 from environments.snapshots import Snapshot
 from store import Store
 
@@ -41,29 +43,29 @@ class SnapshotRoutes:
 
     async def read(self, request: Request) -> Response:
         """The snapshots of a session, oldest first."""
-        _, volume, _ = await self._place(request)
-        found = await asyncio.to_thread(snapshots.listed, volume)
+        _, where = await self._place(request)
+        found = await asyncio.to_thread(snapshots.listed, where.archives)
         return JSONResponse({"snapshots": [_shown(each) for each in found]})
 
     async def delete(self, request: Request) -> Response:
         """Remove a snapshot."""
-        session, volume, _ = await self._place(request)
+        session, where = await self._place(request)
         id = text(request, "id")
         self._require_idle(session)
-        await asyncio.to_thread(snapshots.remove, volume, id)
+        await asyncio.to_thread(snapshots.remove, where.archives, id)
         return JSONResponse({})
 
     async def change(self, request: Request) -> Response:
         """Make a snapshot, or put one back."""
-        session, volume, user = await self._place(request)
+        session, where = await self._place(request)
         id = text(request, "id")
         if request.query_params.get("restore") == "1":
             token = text(request, "token")
-            if not await asyncio.to_thread(snapshots.was_restored, volume, token):
+            if not await asyncio.to_thread(snapshots.was_restored, where.archives, token):
                 await self._carry_out(
                     session,
                     f"restore {id} {token}",
-                    lambda: self._restore(session, volume, user, id, token),
+                    lambda: self._restore(session, where, id, token),
                 )
             done = session not in self._under_way
             return JSONResponse({"id": id, "status": "RESTORED" if done else "RESTORING"})
@@ -71,21 +73,14 @@ class SnapshotRoutes:
         made = await self._carry_out(
             session,
             f"create {id}",
-            lambda: asyncio.to_thread(snapshots.create, volume, id, label),
+            lambda: snapshots.create(where, id, label),
         )
         return JSONResponse(
             {"id": id, "label": label, "status": "CREATING"} if made is None else _shown(made)
         )
 
-    async def _restore(self, session: str, volume: Path, user: int, id: str, token: str) -> None:
-        place = snapshots.unpacked(volume, user, id)
-        fresh = await asyncio.to_thread(place.__enter__)
-        try:
-            await self._host.replace_files(
-                session, lambda: snapshots.put_in_place(fresh, volume, token)
-            )
-        finally:
-            await asyncio.to_thread(place.__exit__, None, None, None)
+    async def _restore(self, session: str, where: SessionVolume, id: str, token: str) -> None:
+        await where.restore(id, token, partial(self._host.replace_files, session))
 
     async def _carry_out(self, session: str, name: str, work: _Work) -> Snapshot | None:
         """Begin work or join it; its result, or None when it takes longer."""
@@ -110,14 +105,10 @@ class SnapshotRoutes:
         if session in self._under_way:
             raise _busy()
 
-    async def _place(self, request: Request) -> tuple[str, Path, int]:
+    async def _place(self, request: Request) -> tuple[str, SessionVolume]:
         session = await session_of(request, self._store, self._host)
-        found = await asyncio.to_thread(self._host.volume, session)
-        if found is None:
-            raise EnvironmentUnavailable(
-                "the session's files are not on the sandbox host; snapshots need them there"
-            )
-        return session, *found
+        # Where commands see the files is no matter: all of them are kept.
+        return session, self._host.volume(session, EnvironmentSpec.mount)
 
 
 def _busy() -> ServiceError:

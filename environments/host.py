@@ -29,14 +29,15 @@ from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
 from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
+from environments.local_volume import WORKERS_MAX, volume_of
 from environments.provider import (
     EnvironmentProvider,
     Liveness,
-    LocalVolumes,
     MeasuresVolumes,
     NamesVolumes,
     Reference,
 )
+from environments.session_volume import SessionVolume
 from environments.spec_digest import spec_digest
 from store import Store
 
@@ -106,12 +107,12 @@ class SandboxHost:
         self._lock_fd: int | None = None
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
+        self._workers = asyncio.Semaphore(WORKERS_MAX)
         self._disk: DiskWatch | None = None
+        bounds = settings or SandboxSettings()
         if isinstance(self._provider, MeasuresVolumes):
-            limits = (settings or SandboxSettings()).limits
-            self._disk = DiskWatch(self._provider.used_bytes, limits.disk_bytes)
-        days = (settings or SandboxSettings()).volume_days
-        self._expiry = Expiry(self._records, self._provider, host_id, days=days)
+            self._disk = DiskWatch(self._provider.used_bytes, bounds.limits.disk_bytes)
+        self._expiry = Expiry(self._records, self._provider, host_id, days=bounds.volume_days)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "SandboxHost":
@@ -194,15 +195,9 @@ class SandboxHost:
             return None
         return Environment(self, self._provider, slot.record, restarted=False)
 
-    def volume(self, session: str) -> tuple[Path, int] | None:
-        """Where a session's files are on this machine, and the user that owns them.
-
-        Returns:
-            None when environments of this kind keep their files elsewhere.
-        """
-        if not isinstance(self._provider, LocalVolumes):
-            return None
-        return self._provider.volume(session)
+    def volume(self, session: str, mount: str) -> SessionVolume:
+        """See `local_volume.volume_of`."""
+        return volume_of(self._provider, session, mount, self._workers)
 
     async def stop(
         self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
@@ -250,15 +245,27 @@ class SandboxHost:
             await self._records.delete(session)
             slot.record = None
 
-    async def replace_files(self, session: str, replace_them: Callable[[], None]) -> None:
-        """Stop a session's environment and have its files replaced; the next start tells of it."""
+    async def replace_files(
+        self,
+        session: str,
+        prepare: Callable[[], Awaitable[None]],
+        replace_them: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Stop a session's environment and have its files replaced; the next start tells of it.
+
+        Args:
+            session: whose.
+            prepare: what may fail and change nothing, once nothing runs there.
+            replace_them: puts other files in their place.
+        """
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
             await self._stop(slot, session, STOP_GRACE_S)
             await self._records.check_wanted(session)
+            await prepare()
             # The record first: a host that was overtaken replaces nothing.
             await self._records.mark_restored(session, self._host, self._provider.name)
-            await asyncio.to_thread(replace_them)
+            await replace_them()
 
     async def _ensure(
         self, slot: _Slot, session: str, spec: EnvironmentSpec
@@ -423,8 +430,7 @@ class SandboxHost:
         """End an environment and leave its record to whoever has it now."""
         log.warning("ending the environment of %s: %s", record.session, why)
         await self._provider.stop(record.reference)
-        slot.record = None
-        slot.confirmed = False
+        slot.record, slot.confirmed = None, False
 
     async def _look(self) -> None:
         now = time.monotonic()

@@ -1,10 +1,11 @@
-"""Snapshots of sessions' files: made, listed, put back, removed. Blocking; for a thread.
+"""Snapshots of sessions' files: made, listed, put back, removed. What is not async blocks.
 
 They are beside the volumes, so that hosts which share volumes share them, in a directory for each
 session that its commands cannot see. `<id>.tar.gz` is the archive; `<id>.json`, which comes last,
 says that it is whole. They go with the session's files.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from contracts.errors import AwsError, ServiceError, invalid
-from environments.snapshot_archive import CHUNK, pack, unpack
+from environments.agentd_archive import CHUNK, Packed, unpack
+from environments.session_volume import SessionVolume
 from environments.volumes import SNAPSHOTS, replace_volume
 
 #: Snapshots of one session.
@@ -59,12 +61,14 @@ class Snapshot:
     sha256: str
 
 
-def create(volume: Path, id: str, label: str) -> Snapshot:
-    """Make a snapshot, unless the session has one of this id.
+def begin(volume: Path, id: str, label: str) -> Snapshot | Path:
+    """Begin a snapshot, unless the session has one of this id.
+
+    Returns:
+        It, or where the archive goes, for `complete`.
 
     Raises:
-        ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many,
-            is too large, or the disk is full.
+        ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many.
     """
     _check_id(id)
     if len(label) > LABEL_CHARACTERS:
@@ -79,29 +83,46 @@ def create(volume: Path, id: str, label: str) -> Snapshot:
             AwsError.QUOTA, f"The session has {SNAPSHOTS_MAX} snapshots; remove one first."
         )
     _clear(directory, existing)
-    fresh, archive = directory / f"{id}.part", _archive(directory, id)
+    return directory / f"{id}.part"
+
+
+def complete(volume: Path, id: str, label: str, packed: Packed) -> Snapshot:
+    """Make the archive that was written where `begin` said a snapshot."""
+    directory = _directory(volume)
+    fresh = directory / f"{id}.part"
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = _digest(file)
+    made = Snapshot(
+        id=id,
+        label=label,
+        created_at=datetime.now(UTC).isoformat(),
+        archive_bytes=fresh.stat().st_size,
+        content_bytes=packed.content_bytes,
+        entries=packed.entries,
+        left_out=packed.left_out,
+        sha256=digest,
+    )
+    fresh.rename(_archive(directory, id))
+    note = directory / f"{id}.json.part"
+    note.write_text(json.dumps(asdict(made)))
+    note.rename(directory / f"{id}.json")
+    return made
+
+
+async def create(where: SessionVolume, id: str, label: str) -> Snapshot:
+    """Make a snapshot, unless the session has one of this id.
+
+    Raises:
+        ServiceError: as `begin`; ServiceQuotaExceededException, the session is too large, or the
+            disk is full.
+    """
+    fresh = await asyncio.to_thread(begin, where.archives, id, label)
+    if isinstance(fresh, Snapshot):
+        return fresh
     try:
-        with fresh.open("xb") as file:
-            packed = pack(volume, file)
-            file.flush()
-            os.fsync(file.fileno())
-        with fresh.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        made = Snapshot(
-            id=id,
-            label=label,
-            created_at=datetime.now(UTC).isoformat(),
-            archive_bytes=fresh.stat().st_size,
-            content_bytes=packed.content_bytes,
-            entries=packed.entries,
-            left_out=packed.left_out,
-            sha256=digest,
-        )
-        fresh.rename(archive)
-        note = directory / f"{id}.json.part"
-        note.write_text(json.dumps(asdict(made)))
-        note.rename(directory / f"{id}.json")
-        return made
+        packed = await where.pack(fresh)
+        return await asyncio.to_thread(complete, where.archives, id, label, packed)
     except OSError as error:
         raise ServiceError(
             AwsError.QUOTA, f"The snapshot could not be written: {error.strerror}."
@@ -135,6 +156,20 @@ def remove(volume: Path, id: str) -> None:
     _archive(directory, id).unlink(missing_ok=True)
 
 
+def checked_archive(volume: Path, id: str) -> Path:
+    """The archive of a snapshot, which is as it was written.
+
+    Raises:
+        ServiceError: ResourceNotFoundException; ValidationException, it is damaged.
+    """
+    snapshot = _find(volume, id)
+    path = _archive(_directory(volume), id)
+    with path.open("rb") as file:
+        if _digest(file) != snapshot.sha256:
+            raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
+    return path
+
+
 @contextmanager
 def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
     """A snapshot's files in a new directory beside the volume, which is removed if it stays there.
@@ -143,16 +178,13 @@ def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
         ServiceError: ResourceNotFoundException; ServiceQuotaExceededException, the disk is full;
             ValidationException, the snapshot is damaged, or the volume is a disk image.
     """
-    snapshot = _find(volume, id)
     if os.path.ismount(volume):
         raise invalid("snapshotId", "files on a disk image (EVERLOOP_VOLUME_IMAGES) stay there")
+    archive = checked_archive(volume, id)
     fresh = _directory(volume) / f"restoring-{uuid.uuid4().hex}"
     fresh.mkdir(mode=0o700)
     try:
-        with _archive(_directory(volume), id).open("rb") as file:
-            if _digest(file) != snapshot.sha256:
-                raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
-            file.seek(0)
+        with archive.open("rb") as file:
             unpack(file, fresh, user)
         if os.geteuid() == 0:
             os.chown(fresh, user, user)
@@ -185,7 +217,17 @@ def put_in_place(fresh: Path, volume: Path, token: str) -> None:
         token: names this restore for `was_restored`.
     """
     replace_volume(fresh, volume)
+    note_restore(volume, token)
+
+
+def note_restore(volume: Path, token: str) -> None:
+    """Remember which restore was the last, for `was_restored`."""
     (_directory(volume) / _LAST_RESTORE).write_text(token)
+
+
+def remove_all(volume: Path) -> None:
+    """Remove every snapshot of a session. Idempotent."""
+    shutil.rmtree(_directory(volume), ignore_errors=True)
 
 
 def _clear(directory: Path, existing: Container[str]) -> None:
