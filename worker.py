@@ -46,7 +46,7 @@ from environments.egress import EgressProxy
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
-from environments.shared_volumes import host_volumes
+from environments.shared_volumes import volumes_of
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
 from workflows.notices import DeliverNotice
@@ -187,7 +187,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         host_id=settings.host_id,
         provider=provider,
         settings=settings.sandbox,
-        shares=host_volumes(settings),
+        shares=await volumes_of(settings, provider),
     )
     try:
         async with host:

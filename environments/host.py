@@ -36,6 +36,7 @@ from environments.provider import (
     MeasuresVolumes,
     NamesVolumes,
     Reference,
+    SharesVolumes,
 )
 from environments.session_volume import SessionVolume
 from environments.spec_digest import spec_digest
@@ -253,10 +254,7 @@ class SandboxHost:
     ) -> None:
         """Stop a session's environment and have its files replaced; the next start tells of it.
 
-        Args:
-            session: whose.
-            prepare: what may fail and change nothing, once nothing runs there.
-            replace_them: puts other files in their place.
+        `prepare` may fail and changes nothing; `replace_them` puts other files in their place.
         """
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
@@ -407,7 +405,8 @@ class SandboxHost:
         try:
             await self._renew()
         except BaseException:
-            if self._shares.id is not None and self._lease.over:
+            fenced = self._shares.id is None or isinstance(self._provider, SharesVolumes)
+            if not fenced and self._lease.over:
                 await self._end_all("its lease ran out and another host may go on with it")
             raise
         if was_over:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from environments.kubernetes_exec import COMMAND
 from environments.kubernetes_files import ClusterVolume, FilePods
 from environments.operator_resolver import Resolver
 from environments.provider import Liveness, Reference, Started, check_mounts
+from environments.shared_volumes import is_id
 from environments.way_out import WayOut
 from store import MapSource
 
@@ -118,9 +120,8 @@ class Kubernetes:
             files = objects.session_files(claim, self._owner, user=user, home=spec.mount)
             await self._api.replace_config_map(files)
             name = f"{claim}-{generation}"
-            # Whoever started them: of a host that died, or for files. The volume is for one pod.
-            for pod in await self._api.pods(f"{objects.SESSION_LABEL}={claim}"):
-                await self._remove(str(pod.metadata.name))
+            # The volume is for one pod: not for one of a host that died, nor for one for files.
+            await self._file_pods.end_all(claim)
             await self._remove(name)
             assert self._config_map is not None
             pod_spec = objects.pod_spec(
@@ -168,10 +169,18 @@ class Kubernetes:
         """Remove a session's volume; its pod has been stopped. Idempotent."""
         claim = _claim(session)
         async with self._file_pods.lock(claim):
-            await self._file_pods.remove(claim)
+            await self._file_pods.end_all(claim)
             await self._api.delete_claim(claim)
             await self._api.delete_config_map(claim)
         await asyncio.to_thread(snapshots.remove_all, self._archives(session))
+
+    async def volumes_id(self) -> str:
+        """See `provider.SharesVolumes.volumes_id`."""
+        await self._api.ensure(objects.volumes_id(self._owner, uuid.uuid4().hex))
+        found = await self._api.config_value(objects.VOLUMES, "id")
+        if not is_id(found):
+            raise EnvironmentUnavailable(f"the ConfigMap {objects.VOLUMES} does not hold an id")
+        return found
 
     def distant(self, session: str, mount: str) -> ClusterVolume:
         """See `provider.DistantVolumes.distant`."""

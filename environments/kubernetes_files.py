@@ -139,9 +139,11 @@ class FilePods:
                 del self._users[claim]
                 self._leaving[claim] = asyncio.create_task(self._leave(claim))
 
-    async def remove(self, claim: str) -> None:
-        """End the pod for a session's files, if there is one. Under the session's lock."""
-        await self._api.remove_pod(_name(claim))
+    async def end_all(self, claim: str, *, but_for_files: bool = False) -> None:
+        """End the pods of a session, of whatever host. Under the session's lock."""
+        for pod in await self._api.pods(f"{SESSION_LABEL}={claim}"):
+            if not but_for_files or pod.metadata.name != _name(claim):
+                await self._api.remove_pod(str(pod.metadata.name))
 
     async def close(self) -> None:
         """Forget all; their owner ends those that are left when it starts, or the cluster does."""
@@ -162,7 +164,7 @@ class FilePods:
     async def _leave(self, claim: str) -> None:
         await asyncio.sleep(KEPT_S)
         async with self.lock(claim):
-            await self.remove(claim)
+            await self._api.remove_pod(_name(claim))
         self._leaving.pop(claim, None)
 
 
@@ -256,6 +258,9 @@ class ClusterVolume:
         archive = await asyncio.to_thread(snapshots.checked_archive, self.archives, snapshot_id)
 
         async def unpack() -> None:
+            async with self._pods.lock(self._claim):
+                # A host that died may have left one.
+                await self._pods.end_all(self._claim, but_for_files=True)
             asked = {"op": "unpack", "body": archive.stat().st_size}
             async with self._opened(asked) as streams:
                 sending = asyncio.create_task(_send_file(streams, archive))

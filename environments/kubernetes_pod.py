@@ -29,6 +29,8 @@ NAME_LABEL = "everloop/environment"
 SESSION_LABEL = "everloop/session"
 MANAGED = {"app.kubernetes.io/managed-by": "everloop"}
 CONTAINER = "agent"
+#: The ConfigMap with the id of the namespace's volumes.
+VOLUMES = "everloop-volumes"
 #: Inside the container: root's, so that commands cannot replace the socket in it.
 CONTROL_DIR = "/run/everloop"
 #: User ids of sessions, away from those of systems and of people.
@@ -89,6 +91,17 @@ def session_files(name: str, owner: str, *, user: int, home: str) -> Json:
         "kind": "ConfigMap",
         "metadata": {"name": name, "labels": {**MANAGED, OWNER_LABEL: owner}},
         "data": user_files(user, home),
+    }
+
+
+def volumes_id(owner: str, id: str) -> Json:
+    """A ConfigMap with what names the claims of this namespace for all hosts; the first stays."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": VOLUMES, "labels": {**MANAGED, OWNER_LABEL: owner}},
+        "immutable": True,
+        "data": {"id": id},
     }
 
 

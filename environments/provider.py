@@ -114,6 +114,22 @@ class DistantVolumes(Protocol):
 
 
 @runtime_checkable
+class SharesVolumes(Protocol):
+    """A provider whose volumes every host that works in the same place has.
+
+    Whoever starts an environment on a volume first ends every other that has it, of any host.
+    """
+
+    async def volumes_id(self) -> str:
+        """What names that place for all hosts, 32 letters and digits.
+
+        Raises:
+            EnvironmentUnavailable: it cannot be asked for.
+        """
+        ...
+
+
+@runtime_checkable
 class MeasuresVolumes(Protocol):
     """A provider whose volumes have no bound of their own."""
 

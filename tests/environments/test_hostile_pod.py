@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -45,7 +45,7 @@ class _Pods(FilePods):
         self.operations = asyncio.Semaphore(1)
 
     @asynccontextmanager
-    async def place(self, claim: str, user: int) -> AsyncIterator[tuple[str, str]]:
+    async def place(self, claim: str, user: int) -> AsyncGenerator[tuple[str, str]]:
         yield "pod", "/mnt/session"
 
 
