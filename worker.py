@@ -47,7 +47,7 @@ from environments.egress import EgressProxy
 from environments.engines import make_provider
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
-from environments.shared_volumes import host_volumes
+from environments.shared_volumes import volumes_of
 from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
 from store import Store, ring_of
@@ -191,7 +191,7 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         host_id=settings.host_id,
         provider=provider,
         settings=settings.sandbox,
-        shares=host_volumes(settings),
+        shares=await volumes_of(settings, provider),
     )
     try:
         async with host:

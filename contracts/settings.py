@@ -27,6 +27,7 @@ class Settings:
         database_url: SQLAlchemy URL, `sqlite+aiosqlite:///...` or `postgresql+asyncpg://...`.
         data_dir: where session volumes and sockets of local environments live; each host's own.
         volumes_dir: where session volumes live instead, on a file system that sandbox hosts share;
+            with kubernetes, whose volumes are claims, their snapshots only;
             one of them then goes on with the sessions of another that dies.
         files_may_be_lost: whether this machine's sandbox host goes on with sessions of dead hosts
             whose files it does not have.
@@ -186,11 +187,6 @@ def _volumes_dir(env: Mapping[str, str]) -> Path | None:
         raise ValueError(
             "EVERLOOP_VOLUMES_DIR cannot be used with EVERLOOP_VOLUME_IMAGES=1: a disk image must "
             "not be mounted by two machines"
-        )
-    if env.get("EVERLOOP_ENGINE") == "kubernetes":
-        raise ValueError(
-            "EVERLOOP_VOLUMES_DIR cannot be used with EVERLOOP_ENGINE=kubernetes, whose volumes "
-            "are claims of the cluster"
         )
     return Path(text).absolute()
 

@@ -4,8 +4,9 @@ The socket is bound here, by root, in a directory that the session's user cannot
 can put another in its place. Then a child gives up root for good and becomes agentd; this process
 keeps nothing but the duty to collect orphans, and ends when agentd does, and the container with it.
 
-Reads AGENTD_SOCKET (the path to bind) and AGENTD_USER (the user and group to become); the rest of
-the environment is agentd's.
+Reads AGENTD_SOCKET (the path to bind), AGENTD_USER (the user and group to become) and AGENTD_VOLUME
+(the session's files, where putting back a snapshot may have been cut short); the rest of the
+environment is agentd's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import signal
 import socket
 import sys
 from types import FrameType
+
+from environments.agentd_restore import finish
 
 #: As many connections wait as agentd serves at once.
 BACKLOG = 128
@@ -34,6 +37,7 @@ def main() -> None:
     """Start agentd, and stay until it ends."""
     path = os.environ.pop("AGENTD_SOCKET")
     user = int(os.environ.pop("AGENTD_USER"))
+    volume = os.environ.pop("AGENTD_VOLUME", None)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -42,6 +46,10 @@ def main() -> None:
     child = os.fork()
     if child == 0:
         _become(user)
+        if volume is not None:
+            # Not where commands have made something else of the place: it is theirs.
+            with contextlib.suppress(OSError):
+                finish(volume)
         os.set_inheritable(listener.fileno(), True)
         os.environ["AGENTD_FD"] = str(listener.fileno())
         # A new program: this one's memory, which was root's, is closed to the user it became.

@@ -11,6 +11,7 @@ machine>/<name>` that only we can enter, with
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -260,7 +261,9 @@ class Bubblewrap:
             await asyncio.to_thread(control_groups.remove, groups)
             if volume is not None:
                 await asyncio.to_thread(self._volumes.release, volume)
-            shutil.rmtree(directory)
+            # Another call may have come to this end meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(directory)
         self._reap()
 
     async def _try(self) -> None:

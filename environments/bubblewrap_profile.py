@@ -48,6 +48,8 @@ AGENTD_FILES = (
     "agentd_shells.py",
     "agentd_spool.py",
 )
+#: Where agentd is started by the first process of a container.
+CONTAINER_FILES = (*AGENTD_FILES, "agentd_container.py", "agentd_restore.py")
 #: Without `site`, user packages or byte code: it starts in half the time and writes nothing.
 AGENTD_COMMAND = (
     "python3",

@@ -22,7 +22,7 @@ from contracts.errors import EnvironmentUnavailable
 from environments import sockets
 from environments.bubblewrap_profile import (
     AGENTD_DIR,
-    AGENTD_FILES,
+    CONTAINER_FILES,
     PROXY_DIR,
     PROXY_SOCKET,
     SHM_BYTES,
@@ -299,7 +299,7 @@ class Docker:
         package = directory / "agentd" / "environments"
         package.mkdir(parents=True)
         here = Path(__file__).parent
-        for file in (*AGENTD_FILES, "agentd_container.py"):
+        for file in CONTAINER_FILES:
             shutil.copyfile(here / file, package / file)
         for file, text in user_files(user, home).items():
             (directory / file).write_text(text)

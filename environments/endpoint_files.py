@@ -5,31 +5,29 @@ it says how far an upload has come. `PUT` writes a file, or a part of an upload 
 finishes an upload or makes a directory. `DELETE` removes.
 """
 
-import asyncio
-import os
 import re
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from contracts.errors import EnvironmentUnavailable, invalid
-from environments import session_files
-from environments.beneath import Beneath
+from contracts.errors import invalid
+from environments.agentd_session_files import FileEntry, Listing
+from environments.agentd_volume import BODY_BYTES
 from environments.endpoint_calls import session_of, text, whole
 from environments.host import SandboxHost
-from environments.session_files import CHUNK, FileEntry, Listing, OpenFile
+from environments.session_volume import Content, SessionVolume
 from store import Store
 
 #: One part of an upload, or a file that is written in one go.
-PART_BYTES = 6 * 1024**2
-#: Reads, writes and checksums at once, each in a thread.
-WORKERS_MAX = 8
+PART_BYTES = BODY_BYTES
+#: 9999-12-31, in seconds since 1970.
+LAST_TIME = 253_402_214_400.0
 
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
-
-_T = TypeVar("_T")
 
 
 class FileRoutes:
@@ -39,25 +37,21 @@ class FileRoutes:
         """Serve the volumes of a host."""
         self._store = store
         self._host = host
-        self._workers = asyncio.Semaphore(WORKERS_MAX)
 
     async def read(self, request: Request) -> Response:
         """A listing, a file's bytes, or how far an upload has come."""
         where = await self._where(request)
         upload_id = request.query_params.get("upload")
         if upload_id is not None:
-            there = await self._work(lambda: session_files.uploaded(where, upload_id))
+            there = await where.uploaded(upload_id)
             return JSONResponse({"uploadId": upload_id, "offset": there})
         path = text(request, "path")
         start_after = request.query_params.get("start_after", "")
-        found = await self._work(lambda: session_files.look(where, path, start_after))
-        if isinstance(found, Listing):
-            return JSONResponse(_listing(path, found))
-        try:
-            return self._content(found, request)
-        except BaseException:
-            os.close(found.fd)
-            raise
+        async with AsyncExitStack() as opened:
+            found = await opened.enter_async_context(where.look(path, start_after))
+            if isinstance(found, Listing):
+                return JSONResponse(_listing(path, found))
+            return _content(found, request, opened.pop_all())
 
     async def write(self, request: Request) -> Response:
         """A whole file, or a part of an upload."""
@@ -66,12 +60,10 @@ class FileRoutes:
         upload_id = request.query_params.get("upload")
         if upload_id is not None:
             offset = whole(request, "offset")
-            there = await self._work(
-                lambda: session_files.write_part(where, upload_id, offset, data)
-            )
+            there = await where.write_part(upload_id, offset, data)
             return JSONResponse({"uploadId": upload_id, "offset": there})
         path, sha256 = text(request, "path"), request.query_params.get("sha256")
-        written = await self._work(lambda: session_files.write(where, path, data, sha256=sha256))
+        written = await where.write(path, data, sha256)
         return JSONResponse({"path": path, "file": _shown(written)})
 
     async def change(self, request: Request) -> Response:
@@ -79,68 +71,49 @@ class FileRoutes:
         where = await self._where(request)
         path = text(request, "path")
         if request.query_params.get("directory") == "1":
-            await self._work(lambda: session_files.make_directory(where, path))
+            await where.make_directory(path)
             return JSONResponse({"path": path})
         upload_id, size = text(request, "upload"), whole(request, "size")
         sha256 = request.query_params.get("sha256")
-        written = await self._work(
-            lambda: session_files.finish(where, path, upload_id, size=size, sha256=sha256)
-        )
+        written = await where.finish(path, upload_id, size, sha256)
         return JSONResponse({"path": path, "file": _shown(written)})
 
     async def delete(self, request: Request) -> Response:
         """Remove a file or directory."""
         where = await self._where(request)
         path, recursive = text(request, "path"), request.query_params.get("recursive") == "1"
-        await self._work(lambda: session_files.remove(where, path, recursive=recursive))
+        await where.remove(path, recursive=recursive)
         return JSONResponse({})
 
-    async def _where(self, request: Request) -> Beneath:
+    async def _where(self, request: Request) -> SessionVolume:
         session = await session_of(request, self._store, self._host)
         # Not in a thread: two that make a volume at once would give it two owners.
-        found = self._host.volume(session)
-        if found is None:
-            raise EnvironmentUnavailable(
-                "files of this kind of environment are reached by commands only"
-            )
-        volume, user = found
-        return Beneath(volume, user, text(request, "mount"))
+        return self._host.volume(session, text(request, "mount"))
 
-    async def _work(self, work: Callable[[], _T]) -> _T:
-        async with self._workers:
-            return await asyncio.to_thread(work)
 
-    def _content(self, file: OpenFile, request: Request) -> Response:
-        """A file's bytes, all or those of a range; the descriptor goes with the answer."""
-        start, end = _range(request, file)
-        headers = {
-            "ETag": file.etag,
-            "Last-Modified": file.modified_at.strftime("%a, %d %b %Y %H:%M:%S GMT"),
-            "Content-Length": str(end - start),
-            "Accept-Ranges": "bytes",
-        }
-        status = 200
-        if end - start != file.size:
-            status = 206
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        content = self._pieces(file.fd, start, end)
-        return StreamingResponse(content, status, headers, media_type="application/octet-stream")
+def _content(file: Content, request: Request, opened: AsyncExitStack) -> Response:
+    """A file's bytes, all or those of a range; the file is closed when they are sent."""
+    start, end = _range(request, file)
+    headers = {
+        "ETag": file.etag,
+        "Last-Modified": _time(file.modified_at).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        "Content-Length": str(end - start),
+        "Accept-Ranges": "bytes",
+    }
+    status = 200
+    if end - start != file.size:
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
 
-    async def _pieces(self, fd: int, start: int, end: int) -> AsyncGenerator[bytes]:
-        try:
-            while start < end:
-                count = min(CHUNK, end - start)
-                offset = start
-                data = await self._work(lambda: os.pread(fd, count, offset))  # noqa: B023
-                if not data:
-                    raise OSError("the file has become shorter while it was read")
-                start += len(data)
+    async def pieces() -> AsyncGenerator[bytes]:
+        async with opened:
+            async for data in file.pieces(start, end):
                 yield data
-        finally:
-            os.close(fd)
+
+    return StreamingResponse(pieces(), status, headers, media_type="application/octet-stream")
 
 
-def _range(request: Request, file: OpenFile) -> tuple[int, int]:
+def _range(request: Request, file: Content) -> tuple[int, int]:
     """First byte and the one behind the last that are asked for."""
     asked = request.headers.get("range")
     expected = request.headers.get("if-match")
@@ -180,6 +153,11 @@ def _shown(entry: FileEntry) -> dict[str, Any]:
         "name": entry.name,
         "type": entry.type,
         "size": entry.size,
-        "modifiedAt": entry.modified_at.isoformat(),
+        "modifiedAt": _time(entry.modified_at).isoformat(),
         "executable": entry.executable,
     }
+
+
+def _time(seconds: float) -> datetime:
+    # Commands may give a file any time; years end with 9999.
+    return datetime.fromtimestamp(min(max(seconds, 0.0), LAST_TIME), UTC)

@@ -8,7 +8,7 @@ under way; asked again, it goes on.
 import asyncio
 import re
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -19,6 +19,7 @@ from contracts.errors import invalid
 from environments import fork_files, snapshots
 from environments.endpoint_calls import session_of, text
 from environments.host import SandboxHost
+from environments.session_volume import SessionVolume
 from environments.snapshot_work import SnapshotWork
 from environments.snapshots import Snapshot
 from store import Store
@@ -40,29 +41,29 @@ class SnapshotRoutes:
 
     async def read(self, request: Request) -> Response:
         """The snapshots of a session, oldest first."""
-        _, volume, _ = await self._place(request)
-        found = await asyncio.to_thread(snapshots.listed, volume)
+        _, where = await self._place(request)
+        found = await asyncio.to_thread(snapshots.listed, where.archives)
         return JSONResponse({"snapshots": [_shown(each) for each in found]})
 
     async def delete(self, request: Request) -> Response:
         """Remove a snapshot."""
-        session, volume, _ = await self._place(request)
+        session, where = await self._place(request)
         id = text(request, "id")
         self._work.require_idle(session)
-        await asyncio.to_thread(snapshots.remove, volume, id)
+        await asyncio.to_thread(snapshots.remove, where.archives, id)
         return JSONResponse({})
 
     async def change(self, request: Request) -> Response:
         """Make a snapshot, or put one back."""
-        session, volume, user = await self._place(request)
+        session, where = await self._place(request)
         id = request.query_params.get("id", "")
         if request.query_params.get("restore") == "1":
             token = text(request, "token")
-            if not await asyncio.to_thread(snapshots.was_restored, volume, token):
+            if not await asyncio.to_thread(snapshots.was_restored, where.archives, token):
                 await self._work.carry_out(
                     session,
                     f"restore {id} {token}",
-                    lambda: self._restore(session, volume, user, id, token),
+                    lambda: self._restore(session, where, id, token),
                     wait_s=ANSWER_S,
                 )
             done = not self._work.busy(session)
@@ -73,7 +74,7 @@ class SnapshotRoutes:
         made = await self._work.carry_out(
             session,
             f"create {id}",
-            lambda: asyncio.to_thread(snapshots.create, volume, id, label),
+            lambda: snapshots.create(where, id, label),
             wait_s=ANSWER_S,
         )
         return JSONResponse(
@@ -92,19 +93,12 @@ class SnapshotRoutes:
         done = await self._work.stage(session, target, staged, id, wait_s=ANSWER_S)
         return JSONResponse({"host": self._host.name, "status": "STAGED" if done else "STAGING"})
 
-    async def _restore(self, session: str, volume: Path, user: int, id: str, token: str) -> None:
-        place = snapshots.unpacked(volume, user, id)
-        fresh = await asyncio.to_thread(place.__enter__)
-        try:
-            await self._host.replace_files(
-                session, lambda: snapshots.put_in_place(fresh, volume, token)
-            )
-        finally:
-            await asyncio.to_thread(place.__exit__, None, None, None)
+    async def _restore(self, session: str, where: SessionVolume, id: str, token: str) -> None:
+        await where.restore(id, token, partial(self._host.replace_files, session))
 
-    async def _place(self, request: Request) -> tuple[str, Path, int]:
+    async def _place(self, request: Request) -> tuple[str, SessionVolume]:
         session = await session_of(request, self._store, self._host)
-        return session, *self._work.place(session)
+        return session, self._work.volume(session)
 
 
 def _shown(snapshot: Snapshot) -> dict[str, Any]:

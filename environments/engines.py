@@ -38,7 +38,12 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
             kubeconfig=settings.kubeconfig,
         )
         return Kubernetes(
-            settings.host_id, options, settings.data_dir, proxy=proxy, resolver=resolver
+            settings.host_id,
+            options,
+            settings.data_dir,
+            volumes_dir=settings.volumes_dir,
+            proxy=proxy,
+            resolver=resolver,
         )
     return Bubblewrap(
         settings.data_dir,

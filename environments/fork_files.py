@@ -12,7 +12,10 @@ from pathlib import Path
 
 from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError, invalid
 from environments import snapshots
-from environments.snapshot_archive import pack, unpack
+from environments.agentd_archive import pack, unpack
+from environments.agentd_beneath import VolumeError
+from environments.provider import Reference
+from environments.session_volume import service_error
 from environments.volumes import beside, replace_volume
 
 
@@ -53,12 +56,25 @@ def stage(origin: Path, target: Path, user: int, staged: str, snapshot_id: str |
         if os.geteuid() == 0:
             os.chown(fresh, user, user)
         fresh.rename(place)
+    except VolumeError as error:
+        raise service_error(error) from error
     except OSError as error:
         raise ServiceError(
             AwsError.QUOTA, f"The files could not be copied: {error.strerror}."
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def begin(target: Path | None, reference: Reference) -> None:
+    """Give a fork the files that it begins with, as its record says. Idempotent.
+
+    Raises:
+        EnvironmentUnavailable: they are gone, or its volume is not on this machine.
+    """
+    if target is None:
+        raise EnvironmentUnavailable("the fork's files are not on the sandbox host")
+    put_in_place(target, str(reference["staged"]))
 
 
 def put_in_place(target: Path, staged: str) -> None:

@@ -31,14 +31,17 @@ from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
 from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
+from environments.local_volume import WORKERS_MAX, directory_of, volume_of
+from environments.periodic import every
 from environments.provider import (
     EnvironmentProvider,
     Liveness,
-    LocalVolumes,
     MeasuresVolumes,
     NamesVolumes,
     Reference,
+    SharesVolumes,
 )
+from environments.session_volume import SessionVolume
 from environments.spec_digest import spec_digest
 from store import Store
 
@@ -108,12 +111,12 @@ class SandboxHost:
         self._lock_fd: int | None = None
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
+        self._workers = asyncio.Semaphore(WORKERS_MAX)
         self._disk: DiskWatch | None = None
+        bounds = settings or SandboxSettings()
         if isinstance(self._provider, MeasuresVolumes):
-            limits = (settings or SandboxSettings()).limits
-            self._disk = DiskWatch(self._provider.used_bytes, limits.disk_bytes)
-        days = (settings or SandboxSettings()).volume_days
-        self._expiry = Expiry(self._records, self._provider, host_id, days=days)
+            self._disk = DiskWatch(self._provider.used_bytes, bounds.limits.disk_bytes)
+        self._expiry = Expiry(self._records, self._provider, host_id, days=bounds.volume_days)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "SandboxHost":
@@ -128,10 +131,10 @@ class SandboxHost:
         await self._renew()
         await self._adopt()
         self._tasks = [
-            asyncio.create_task(self._every(BEAT_S, self._beat)),
-            asyncio.create_task(self._every(self._look_s, self._look)),
-            asyncio.create_task(self._every(self._look_s, self._look_at_disks)),
-            asyncio.create_task(self._every(self._look_s, self._expire)),
+            asyncio.create_task(every(BEAT_S, self._beat)),
+            asyncio.create_task(every(self._look_s, self._look)),
+            asyncio.create_task(every(self._look_s, self._look_at_disks)),
+            asyncio.create_task(every(self._look_s, self._expire)),
         ]
         return self
 
@@ -196,15 +199,13 @@ class SandboxHost:
             return None
         return Environment(self, self._provider, slot.record, restarted=False)
 
-    def volume(self, session: str) -> tuple[Path, int] | None:
-        """Where a session's files are on this machine, and the user that owns them.
+    def volume(self, session: str, mount: str) -> SessionVolume:
+        """See `local_volume.volume_of`."""
+        return volume_of(self._provider, session, mount, self._workers)
 
-        Returns:
-            None when environments of this kind keep their files elsewhere.
-        """
-        if not isinstance(self._provider, LocalVolumes):
-            return None
-        return self._provider.volume(session)
+    def directory(self, session: str) -> tuple[Path, int] | None:
+        """See `local_volume.directory_of`."""
+        return directory_of(self._provider, session)
 
     async def begin_files(self, session: str) -> None:
         """See that a fork has the files that it begins with, when it begins with any. Idempotent.
@@ -220,10 +221,8 @@ class SandboxHost:
 
     async def _begin_files(self, record: EnvironmentRecord | None) -> None:
         if record is not None and record.state is EnvironmentState.FORKED:
-            if (found := self.volume(record.session)) is None:
-                raise EnvironmentUnavailable("the fork's files are not on the sandbox host")
-            staged = str(record.reference["staged"])
-            await asyncio.to_thread(fork_files.put_in_place, found[0], staged)
+            found = self.directory(record.session)
+            await asyncio.to_thread(fork_files.begin, found and found[0], record.reference)
 
     async def stop(
         self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
@@ -271,15 +270,24 @@ class SandboxHost:
             await self._records.delete(session)
             slot.record = None
 
-    async def replace_files(self, session: str, replace_them: Callable[[], None]) -> None:
-        """Stop a session's environment and have its files replaced; the next start tells of it."""
+    async def replace_files(
+        self,
+        session: str,
+        prepare: Callable[[], Awaitable[None]],
+        replace_them: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Stop a session's environment and have its files replaced; the next start tells of it.
+
+        `prepare` may fail and changes nothing; `replace_them` puts other files in their place.
+        """
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
             await self._stop(slot, session, STOP_GRACE_S)
             await self._records.check_wanted(session)
+            await prepare()
             # The record first: a host that was overtaken replaces nothing.
             await self._records.mark_restored(session, self._host, self._provider.name)
-            await asyncio.to_thread(replace_them)
+            await replace_them()
 
     async def _ensure(
         self, slot: _Slot, session: str, spec: EnvironmentSpec
@@ -403,7 +411,8 @@ class SandboxHost:
         try:
             await self._renew()
         except BaseException:
-            if self._shares.id is not None and self._lease.over:
+            fenced = self._shares.id is None or isinstance(self._provider, SharesVolumes)
+            if not fenced and self._lease.over:
                 await self._end_all("its lease ran out and another host may go on with it")
             raise
         if was_over:
@@ -426,8 +435,7 @@ class SandboxHost:
         """End an environment and leave its record to whoever has it now."""
         log.warning("ending the environment of %s: %s", record.session, why)
         await self._provider.stop(record.reference)
-        slot.record = None
-        slot.confirmed = False
+        slot.record, slot.confirmed = None, False
 
     async def _look(self) -> None:
         now = time.monotonic()
@@ -486,12 +494,3 @@ class SandboxHost:
             await self._stop(slot, record.session, STOP_GRACE_S)
         else:
             slot.ask_at = time.monotonic() + max(0.0, min(idle_left, life_left, ASK_AGAIN_S))
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except Exception:
-                # The database may be away for a while; the environments must stay looked after.
-                log.exception("looking after environments failed, and is tried again")

@@ -6,44 +6,32 @@ stopped is deleted; the claim stays until the session's data is deleted.
 
 import asyncio
 import hashlib
-import importlib
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
+from contracts.ids import volume_name
 from environments import kubernetes_pod as objects
-from environments.channel import AgentChannel, Streams
+from environments import snapshots
+from environments.channel import AgentChannel
 from environments.egress import EgressProxy
 from environments.egress_lanes import EgressLanes
-from environments.kubernetes_exec import COMMAND, open_exec
-from environments.kubernetes_pod import Json
+from environments.kubernetes_api import LOOK_S, START_S, ClusterApi
+from environments.kubernetes_exec import COMMAND
+from environments.kubernetes_files import ClusterVolume, FilePods
 from environments.operator_resolver import Resolver
 from environments.provider import Liveness, Reference, Started, check_mounts
+from environments.shared_volumes import is_id
 from environments.way_out import WayOut
 from store import MapSource
 
 log = logging.getLogger(__name__)
-
-#: A node may have to be found and an image pulled.
-START_S = 300.0
-#: A pod that was deleted with a second's grace is gone by then, unless its node is.
-END_S = 60.0
-LOOK_S = 0.2
-API_S = 30.0
-#: Connections to the API server at once.
-CONNECTIONS_MAX = 2048
-SANDBOX_GROUP = "agents.x-k8s.io"
-_SANDBOXES = "sandboxes"
-#: Why a pod waits that will never run.
-_HOPELESS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"}
-)
 
 
 @dataclass(frozen=True)
@@ -78,6 +66,7 @@ class Kubernetes:
         options: ClusterOptions,
         data_dir: Path,
         *,
+        volumes_dir: Path | None = None,
         proxy: EgressProxy | None = None,
         resolver: Resolver | None = None,
     ) -> None:
@@ -87,6 +76,7 @@ class Kubernetes:
             owner: names this sandbox host; pods of other owners are left alone.
             options: where environments go.
             data_dir: this owner's alone; it is made when it is first needed.
+            volumes_dir: has snapshots, maybe those of other hosts too; in `data_dir` when omitted.
             proxy: the way to the network; without it no pod has any.
             resolver: what stands here for access points and subnets; nothing when omitted.
         """
@@ -96,10 +86,11 @@ class Kubernetes:
         self._lanes = EgressLanes()
         self._owner = hashlib.sha256(owner.encode()).hexdigest()[:24]
         self._options = options
-        self._clients: _Clients | None = None
+        self._api = ClusterApi(options.namespace, options.kubeconfig)
         self._ready = asyncio.Lock()
         self._config_map: str | None = None
-        self._sandboxes: str | None = None
+        self._volumes = volumes_dir or data_dir / "volumes"
+        self._file_pods = FilePods(self._api, self._make_file_pod)
 
     async def probe(self) -> None:
         """Find out whether the cluster answers, and bring there what every environment needs.
@@ -110,16 +101,10 @@ class Kubernetes:
         async with self._ready:
             if self._config_map is not None:
                 return
-            clients = await self._connect()
-            groups = await self._ask(clients.apis.get_api_versions())
-            found = next((g for g in groups.groups if g.name == SANDBOX_GROUP), None)
-            self._sandboxes = found and found.preferred_version.group_version
-            namespace = self._options.namespace
-            policy = objects.no_network(self._owner)
-            create = clients.networking.create_namespaced_network_policy
-            await self._ensure(create(namespace, policy))
+            await self._api.find_sandboxes()
+            await self._api.ensure(objects.no_network(self._owner))
             files = objects.agentd_files(self._owner)
-            await self._ensure(clients.core.create_namespaced_config_map(namespace, files))
+            await self._api.ensure(files)
             self._config_map = str(files["metadata"]["name"])
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
@@ -127,55 +112,48 @@ class Kubernetes:
         check_mounts(spec)
         shares = self._resolver.cluster_shares(spec)
         await self.probe()
-        clients = await self._connect()
-        claim = self._claim(session)
-        await self._ensure(
-            clients.core.create_namespaced_persistent_volume_claim(
-                self._options.namespace,
-                objects.volume_claim(
-                    claim,
-                    self._owner,
-                    size=self._options.volume_size,
-                    storage_class=self._options.storage_class,
-                ),
+        claim = _claim(session)
+        async with self._file_pods.lock(claim):
+            await self._ensure_claim(claim)
+            # The mount, and with it the home directory, may have changed since the last start.
+            user = objects.session_user(session)
+            files = objects.session_files(claim, self._owner, user=user, home=spec.mount)
+            await self._api.replace_config_map(files)
+            name = f"{claim}-{generation}"
+            # The volume is for one pod: not for one of a host that died, nor for one for files.
+            await self._file_pods.end_all(claim)
+            await self._remove(name)
+            assert self._config_map is not None
+            pod_spec = objects.pod_spec(
+                spec,
+                image=spec.image or self._options.image,
+                claim=claim,
+                config_map=self._config_map,
+                user=user,
+                runtime_class=self._options.runtime_class,
+                way_out=self._way_out.wanted(spec),
+                shares=shares,
             )
-        )
-        user = objects.session_user(session)
-        files = objects.session_files(claim, self._owner, user=user, home=spec.mount)
-        await self._replace_files(claim, files)
-        name = f"{claim}-{generation}"
-        await self._remove(name)
-        assert self._config_map is not None
-        pod_spec = objects.pod_spec(
-            spec,
-            image=spec.image or self._options.image,
-            claim=claim,
-            config_map=self._config_map,
-            user=user,
-            runtime_class=self._options.runtime_class,
-            way_out=self._way_out.wanted(spec),
-            shares=shares,
-        )
-        reference: Reference = {"name": name, **self._way_out.remembered(spec)}
-        try:
-            await self._create(name, pod_spec)
-            boot_id = await self._wait_ready(name)
-            if self._way_out.wanted(spec):
-                await self._carry(reference)
-                await self._lanes.first(name)
-        except BaseException:
-            await asyncio.shield(self._remove(name))
-            raise
+            reference: Reference = {"name": name, **self._way_out.remembered(spec)}
+            try:
+                await self._api.create_pod(name, self._owner, claim, pod_spec)
+                boot_id = await self._wait_ready(reference)
+                if self._way_out.wanted(spec):
+                    await self._carry(reference)
+                    await self._lanes.first(name)
+            except BaseException:
+                await asyncio.shield(self._remove(name))
+                raise
         return Started(reference, boot_id)
 
     def connect(self, reference: Reference) -> AgentChannel:
         """A channel to a running pod; it connects when it is used."""
-        return AgentChannel(lambda: self._exec(str(reference["name"])))
+        return AgentChannel(lambda: self._api.exec(str(reference["name"]), COMMAND))
 
     async def status(self, reference: Reference) -> Liveness:
         """Whether a pod runs; unknown when the API server does not answer."""
         try:
-            pod = await self._pod(str(reference["name"]))
+            pod = await self._api.pod(str(reference["name"]))
         except EnvironmentUnavailable:
             return Liveness.UNKNOWN
         if pod is None or pod.status.phase in ("Succeeded", "Failed"):
@@ -189,12 +167,30 @@ class Kubernetes:
 
     async def delete(self, session: str) -> None:
         """Remove a session's volume; its pod has been stopped. Idempotent."""
-        clients = await self._connect()
-        delete = clients.core.delete_namespaced_persistent_volume_claim
-        claim, namespace = self._claim(session), self._options.namespace
-        await self._ask(delete(claim, namespace), absent_is_fine=True)
-        await self._ask(
-            clients.core.delete_namespaced_config_map(claim, namespace), absent_is_fine=True
+        claim = _claim(session)
+        async with self._file_pods.lock(claim):
+            await self._file_pods.end_all(claim)
+            await self._api.delete_claim(claim)
+            await self._api.delete_config_map(claim)
+        await asyncio.to_thread(snapshots.remove_all, self._archives(session))
+
+    async def volumes_id(self) -> str:
+        """See `provider.SharesVolumes.volumes_id`."""
+        await self._api.ensure(objects.volumes_id(self._owner, uuid.uuid4().hex))
+        found = await self._api.config_value(objects.VOLUMES, "id")
+        if not is_id(found):
+            raise EnvironmentUnavailable(f"the ConfigMap {objects.VOLUMES} does not hold an id")
+        return found
+
+    def distant(self, session: str, mount: str) -> ClusterVolume:
+        """See `provider.DistantVolumes.distant`."""
+        return ClusterVolume(
+            self._api,
+            self._file_pods,
+            claim=_claim(session),
+            user=objects.session_user(session),
+            mount=mount,
+            archives=self._archives(session),
         )
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
@@ -206,15 +202,11 @@ class Kubernetes:
             await self._carry(reference)
         names = {str(reference.get("name")) for reference in known}
         try:
-            clients = await self._connect()
-            selector = f"{objects.OWNER_LABEL}={self._owner}"
-            found = await self._ask(
-                clients.core.list_namespaced_pod(self._options.namespace, label_selector=selector)
-            )
+            found = await self._api.pods(f"{objects.OWNER_LABEL}={self._owner}")
         except EnvironmentUnavailable as error:
             log.warning("pods without a record cannot be looked for: %s", error)
             return 0
-        lost = [pod.metadata.name for pod in found.items if pod.metadata.name not in names]
+        lost = [str(pod.metadata.name) for pod in found if pod.metadata.name not in names]
         for name in lost:
             log.warning("ending a pod without a record: %s", name)
             await self._remove(name)
@@ -223,10 +215,9 @@ class Kubernetes:
     async def close(self) -> None:
         """Let go of the API server."""
         await self._lanes.drop_all()
-        if self._clients is not None:
-            await self._clients.close()
-            self._clients = None
-            self._config_map = None
+        await self._file_pods.close()
+        await self._api.close()
+        self._config_map = None
 
     async def _carry(self, reference: Reference) -> None:
         """Let a pod's connections go on to the proxy, if it has a way out."""
@@ -238,191 +229,53 @@ class Kubernetes:
         if await self._way_out.reopen(name, path, reference):
             await self._lanes.keep(name, self.connect(reference).egress, path)
 
-    def _claim(self, session: str) -> str:
-        digest = hashlib.sha256(f"{self._owner} {session}".encode()).hexdigest()[:24]
-        return f"everloop-{digest}"
+    def _archives(self, session: str) -> Path:
+        return self._volumes / volume_name(session)
 
-    async def _connect(self) -> "_Clients":
-        if self._clients is None:
-            self._clients = await _Clients.open(self._options.kubeconfig)
-        return self._clients
-
-    async def _replace_files(self, name: str, files: Json) -> None:
-        """The mount, and with it the home directory, may have changed since the last start."""
-        core, namespace = (await self._connect()).core, self._options.namespace
-        await self._ask(core.delete_namespaced_config_map(name, namespace), absent_is_fine=True)
-        await self._ask(core.create_namespaced_config_map(namespace, files))
-
-    async def _create(self, name: str, spec: Json) -> None:
-        clients = await self._connect()
-        namespace = self._options.namespace
-        if self._sandboxes is None:
-            body = objects.pod(name, self._owner, spec)
-            await self._ask(clients.core.create_namespaced_pod(namespace, body))
-            return
-        group, version = self._sandboxes.split("/")
-        body = objects.sandbox(name, self._owner, spec, self._sandboxes)
-        await self._ask(
-            clients.custom.create_namespaced_custom_object(
-                group, version, namespace, _SANDBOXES, body
-            )
+    async def _ensure_claim(self, claim: str) -> None:
+        body = objects.volume_claim(
+            claim,
+            self._owner,
+            size=self._options.volume_size,
+            storage_class=self._options.storage_class,
         )
+        await self._api.ensure(body)
 
-    async def _wait_ready(self, name: str) -> str:
+    async def _make_file_pod(self, name: str, claim: str, user: int) -> None:
+        await self.probe()
+        await self._ensure_claim(claim)
+        assert self._config_map is not None
+        body = objects.file_pod(
+            name,
+            self._owner,
+            claim,
+            image=self._options.image,
+            config_map=self._config_map,
+            user=user,
+            runtime_class=self._options.runtime_class,
+        )
+        await self._api.ensure(body)
+        await self._api.wait_running(name)
+
+    async def _wait_ready(self, reference: Reference) -> str:
+        await self._api.wait_running(str(reference["name"]))
         deadline = time.monotonic() + START_S
-        channel = self.connect({"name": name})
+        channel = self.connect(reference)
         while True:
-            pod = await self._pod(name)
-            if pod is not None:
-                _check_hope(pod)
-                if pod.status.phase == "Running":
-                    try:
-                        return (await channel.info()).boot_id
-                    except ConnectionError:
-                        log.debug("agentd of %s does not answer yet", name)
-            if time.monotonic() > deadline:
-                raise EnvironmentUnavailable(f"the pod did not become ready within {START_S:.0f} s")
+            try:
+                return (await channel.info()).boot_id
+            except ConnectionError:
+                if await self.status(reference) is Liveness.GONE or time.monotonic() > deadline:
+                    raise EnvironmentUnavailable("agentd in the pod does not answer") from None
             await asyncio.sleep(LOOK_S)
 
     async def _remove(self, name: str) -> None:
         await self._lanes.drop(name)
         await self._way_out.close(name)
         shutil.rmtree(self._run / Path(name).name, ignore_errors=True)
-        clients = await self._connect()
-        namespace = self._options.namespace
-        if self._sandboxes is not None:
-            group, version = self._sandboxes.split("/")
-            delete = clients.custom.delete_namespaced_custom_object
-            await self._ask(
-                delete(group, version, namespace, _SANDBOXES, name), absent_is_fine=True
-            )
-        await self._ask(
-            clients.core.delete_namespaced_pod(
-                name, namespace, grace_period_seconds=objects.END_GRACE_S
-            ),
-            absent_is_fine=True,
-        )
-        # The volume may be mounted by one pod only; the next one would wait for ever.
-        deadline = time.monotonic() + END_S
-        while await self._pod(name) is not None:
-            if time.monotonic() > deadline:
-                raise EnvironmentUnavailable(f"the pod {name} does not end; is its node away?")
-            await asyncio.sleep(LOOK_S)
-
-    async def _pod(self, name: str) -> Any:
-        clients = await self._connect()
-        read = clients.core.read_namespaced_pod(name, self._options.namespace)
-        return await self._ask(read, absent_is_fine=True)
-
-    async def _exec(self, name: str) -> Streams:
-        clients = await self._connect()
-        return await open_exec(
-            await clients.exec.connect_get_namespaced_pod_exec(
-                name,
-                self._options.namespace,
-                container=objects.CONTAINER,
-                command=list(COMMAND),
-                stdin=True,
-                stdout=True,
-                stderr=True,
-                tty=False,
-                _preload_content=False,
-            )
-        )
-
-    async def _ensure(self, create: Any) -> None:
-        """Create what may be there already."""
-        await self._ask(create, conflict_is_fine=True)
-
-    async def _ask(
-        self, call: Any, *, absent_is_fine: bool = False, conflict_is_fine: bool = False
-    ) -> Any:
-        """Await an answer of the API server; None for an absence or a conflict that is fine.
-
-        Raises:
-            EnvironmentUnavailable: it refuses, or does not answer.
-        """
-        client: Any = importlib.import_module("kubernetes_asyncio.client")
-        http: Any = importlib.import_module("aiohttp")
-        try:
-            async with asyncio.timeout(API_S):
-                return await call
-        except client.ApiException as error:
-            if (absent_is_fine and error.status == 404) or (
-                conflict_is_fine and error.status == 409
-            ):
-                return None
-            raise EnvironmentUnavailable(
-                f"the Kubernetes API refused: {error.status} {error.reason}"
-            ) from None
-        except (http.ClientError, OSError, TimeoutError) as error:
-            raise EnvironmentUnavailable(
-                f"the Kubernetes API does not answer: {type(error).__name__}"
-            ) from None
+        await self._api.remove_pod(name)
 
 
-@dataclass(frozen=True)
-class _Clients:
-    """The API groups that are used, and the client of exec."""
-
-    core: Any
-    networking: Any
-    custom: Any
-    apis: Any
-    exec: Any
-    opened: tuple[Any, ...]
-
-    @classmethod
-    async def open(cls, kubeconfig: str | None) -> "_Clients":
-        try:
-            config: Any = importlib.import_module("kubernetes_asyncio.config")
-            client: Any = importlib.import_module("kubernetes_asyncio.client")
-            stream: Any = importlib.import_module("kubernetes_asyncio.stream")
-        except ImportError as error:
-            raise EnvironmentUnavailable(
-                "Kubernetes needs the extra: pip install 'everloop-server[kubernetes]'"
-            ) from error
-        settings = client.Configuration()
-        try:
-            if kubeconfig is None:
-                try:
-                    config.load_incluster_config(client_configuration=settings)
-                except config.ConfigException:
-                    await config.load_kube_config(client_configuration=settings)
-            else:
-                await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
-            raise EnvironmentUnavailable(f"no cluster is configured: {error}") from None
-        # Each command under way and each way out holds one.
-        settings.connection_pool_maxsize = CONNECTIONS_MAX
-        plain = client.ApiClient(settings)
-        streaming = stream.WsApiClient(settings)
-        return cls(
-            core=client.CoreV1Api(plain),
-            networking=client.NetworkingV1Api(plain),
-            custom=client.CustomObjectsApi(plain),
-            apis=client.ApisApi(plain),
-            exec=client.CoreV1Api(streaming),
-            opened=(plain, streaming),
-        )
-
-    async def close(self) -> None:
-        for each in self.opened:
-            await each.close()
-
-
-def _check_hope(pod: Any) -> None:
-    """End the wait for a pod that will never run.
-
-    Raises:
-        EnvironmentUnavailable: it will not; the message says why.
-    """
-    if pod.status.phase in ("Succeeded", "Failed"):
-        why = pod.status.message or pod.status.reason or "its first process ended"
-        raise EnvironmentUnavailable(f"the pod did not start: {why}")
-    for status in pod.status.container_statuses or ():
-        waiting = status.state and status.state.waiting
-        if waiting is not None and waiting.reason in _HOPELESS:
-            raise EnvironmentUnavailable(
-                f"the pod did not start: {waiting.reason}: {waiting.message or ''}"[:500]
-            )
+def _claim(session: str) -> str:
+    """A session's volume claim, of the same name for every host that works in the namespace."""
+    return f"everloop-{hashlib.sha256(session.encode()).hexdigest()[:24]}"

@@ -13,7 +13,7 @@ from contracts.environment import EnvironmentSpec, SharedMount
 from contracts.operator_map import SharedFiles
 from environments.bubblewrap_profile import (
     AGENTD_DIR,
-    AGENTD_FILES,
+    CONTAINER_FILES,
     SHM_BYTES,
     agentd_config,
     base_variables,
@@ -25,15 +25,33 @@ Json = dict[str, Any]
 #: Whose object it is, and of which session.
 OWNER_LABEL = "everloop/owner"
 NAME_LABEL = "everloop/environment"
+#: The claim of the session whose pod it is.
+SESSION_LABEL = "everloop/session"
 MANAGED = {"app.kubernetes.io/managed-by": "everloop"}
 CONTAINER = "agent"
+#: The ConfigMap with the id of the namespace's volumes.
+VOLUMES = "everloop-volumes"
 #: Inside the container: root's, so that commands cannot replace the socket in it.
 CONTROL_DIR = "/run/everloop"
 #: User ids of sessions, away from those of systems and of people.
 FIRST_USER, USERS = 1_000_000, 1_000_000_000
 #: Seconds that a pod has to end; agentd was asked before.
 END_GRACE_S = 1
-_FILES = (*AGENTD_FILES, "agentd_container.py")
+#: A pod for files that nobody ended is ended by the cluster.
+FILE_POD_S = 3600
+#: Memory of a pod for files: Python, a part of an upload and what compressing takes.
+FILE_POD_MEMORY = "256Mi"
+#: Where a pod for files sees the volume.
+FILES_MOUNT = "/mnt/session"
+_FILES = (
+    *CONTAINER_FILES,
+    "agentd_archive.py",
+    "agentd_beneath.py",
+    "agentd_session_files.py",
+    "agentd_volume.py",
+)
+#: Does what it is told by `exec`, and nothing else.
+_WAIT = ("python3", "-SsEB", "-c", "import signal; signal.pause()")
 _COMMAND = (
     "python3",
     "-SsEB",
@@ -73,6 +91,17 @@ def session_files(name: str, owner: str, *, user: int, home: str) -> Json:
         "kind": "ConfigMap",
         "metadata": {"name": name, "labels": {**MANAGED, OWNER_LABEL: owner}},
         "data": user_files(user, home),
+    }
+
+
+def volumes_id(owner: str, id: str) -> Json:
+    """A ConfigMap with what names the claims of this namespace for all hosts; the first stays."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": VOLUMES, "labels": {**MANAGED, OWNER_LABEL: owner}},
+        "immutable": True,
+        "data": {"id": id},
     }
 
 
@@ -134,6 +163,7 @@ def pod_spec(
         "AGENTD_CONFIG": agentd_config(spec, proxy_stream=way_out),
         "AGENTD_SOCKET": f"{CONTROL_DIR}/s",
         "AGENTD_USER": str(user),
+        "AGENTD_VOLUME": spec.mount,
     }
     made: Json = {
         "restartPolicy": "Never",
@@ -218,33 +248,91 @@ def _shared(files: SharedFiles) -> Json:
     return {"nfs": {"server": files.nfs.server, "path": files.nfs.path, **read_only}}
 
 
-def pod(name: str, owner: str, spec: Json) -> Json:
+def file_pod(
+    name: str,
+    owner: str,
+    claim: str,
+    *,
+    image: str,
+    config_map: str,
+    user: int,
+    runtime_class: str | None,
+) -> Json:
+    """A pod that has a session's volume and runs nothing of the session's."""
+    made: Json = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": FILE_POD_S,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": END_GRACE_S,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "fsGroup": user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": image,
+                "command": list(_WAIT),
+                "workingDir": FILES_MOUNT,
+                "securityContext": {
+                    "runAsUser": user,
+                    "runAsGroup": user,
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "resources": {"limits": {"memory": FILE_POD_MEMORY}},
+                "volumeMounts": [
+                    {"name": "session", "mountPath": FILES_MOUNT},
+                    {
+                        "name": "agentd",
+                        "mountPath": f"{AGENTD_DIR}/environments",
+                        "readOnly": True,
+                    },
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "session", "persistentVolumeClaim": {"claimName": claim}},
+            {"name": "agentd", "configMap": {"name": config_map, "defaultMode": 0o444}},
+        ],
+    }
+    if runtime_class is not None:
+        made["runtimeClassName"] = runtime_class
+    return pod(name, owner, claim, made)
+
+
+def pod(name: str, owner: str, claim: str, spec: Json) -> Json:
     """A plain pod."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": labels(name, owner)},
+        "metadata": {"name": name, "labels": labels(name, owner, claim)},
         "spec": spec,
     }
 
 
-def sandbox(name: str, owner: str, spec: Json, version: str) -> Json:
+def sandbox(name: str, owner: str, claim: str, spec: Json, version: str) -> Json:
     """A Sandbox of kubernetes-sigs/agent-sandbox, whose controller makes the pod of its name.
 
     Args:
         name: of both.
         owner: whose they are.
+        claim: of the session.
         spec: the pod's.
         version: of the API group `agents.x-k8s.io`, as the cluster prefers it.
     """
     return {
         "apiVersion": version,
         "kind": "Sandbox",
-        "metadata": {"name": name, "labels": labels(name, owner)},
-        "spec": {"podTemplate": {"metadata": {"labels": labels(name, owner)}, "spec": spec}},
+        "metadata": {"name": name, "labels": labels(name, owner, claim)},
+        "spec": {"podTemplate": {"metadata": {"labels": labels(name, owner, claim)}, "spec": spec}},
     }
 
 
-def labels(name: str, owner: str) -> dict[str, str]:
+def labels(name: str, owner: str, claim: str) -> dict[str, str]:
     """What finds an environment again."""
-    return {**MANAGED, OWNER_LABEL: owner, NAME_LABEL: name}
+    return {**MANAGED, OWNER_LABEL: owner, NAME_LABEL: name, SESSION_LABEL: claim}

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
+from environments.session_volume import SessionVolume
 
 #: `/mnt/<name>`, as AWS has it.
 _MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
@@ -99,6 +100,31 @@ class LocalVolumes(Protocol):
         """The directory of a session's files, made when there is none, and the user that owns it.
 
         What is in it was put there by commands: links may lead anywhere.
+        """
+        ...
+
+
+@runtime_checkable
+class DistantVolumes(Protocol):
+    """A provider whose sessions' files are where this machine does not reach."""
+
+    def distant(self, session: str, mount: str) -> SessionVolume:
+        """A session's files, in a volume that is made when there is none and it is used."""
+        ...
+
+
+@runtime_checkable
+class SharesVolumes(Protocol):
+    """A provider whose volumes every host that works in the same place has.
+
+    Whoever starts an environment on a volume first ends every other that has it, of any host.
+    """
+
+    async def volumes_id(self) -> str:
+        """What names that place for all hosts, 32 letters and digits.
+
+        Raises:
+            EnvironmentUnavailable: it cannot be asked for.
         """
         ...
 

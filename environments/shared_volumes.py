@@ -1,7 +1,7 @@
-"""Volumes that several sandbox hosts share: a directory on a file system that all of them mount.
+"""Volumes that several sandbox hosts share: in a directory that all of them mount, or a cluster.
 
-An id that is kept in the directory itself says that two hosts have the same: paths do not, because
-two machines may have different directories under one.
+An id that is kept in the place itself says that two hosts have the same: paths do not, because two
+machines may have different directories under one.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from contracts.environment import HostVolumes
 from contracts.errors import EnvironmentUnavailable
 from contracts.settings import Settings
+from environments.provider import EnvironmentProvider, SharesVolumes
 
 #: The id's file. No volume has such a name.
 ID_FILE = ".everloop-volumes"
@@ -18,8 +19,21 @@ ID_FILE = ".everloop-volumes"
 ID_BYTES = 64
 
 
+async def volumes_of(settings: Settings, provider: EnvironmentProvider) -> HostVolumes:
+    """What a sandbox host of this provider tells others of its volumes.
+
+    Raises:
+        EnvironmentUnavailable: the shared directory is not there or cannot be written, or the
+            cluster cannot be asked.
+    """
+    found = host_volumes(settings)
+    if isinstance(provider, SharesVolumes):
+        return HostVolumes(await provider.volumes_id(), found.may_lose_files)
+    return found
+
+
 def host_volumes(settings: Settings) -> HostVolumes:
-    """What a sandbox host tells others of its volumes.
+    """What a sandbox host whose volumes are directories tells others of them.
 
     Raises:
         EnvironmentUnavailable: the shared directory is not there or cannot be written.
@@ -54,6 +68,11 @@ def shared_id(directory: Path) -> str:
             found = file.read(ID_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
         raise EnvironmentUnavailable(f"EVERLOOP_VOLUMES_DIR: {error}") from None
-    if not found.isalnum() or len(found) != 32:
+    if not is_id(found):
         raise EnvironmentUnavailable(f"EVERLOOP_VOLUMES_DIR: {path} does not hold an id")
     return found
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is the id of a place of volumes."""
+    return text.isalnum() and len(text) == 32

@@ -7,9 +7,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from contracts.environment import EnvironmentSpec
 from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
 from environments import fork_files, snapshots
 from environments.host import SandboxHost
+from environments.session_volume import SessionVolume
 from environments.snapshots import Snapshot
 
 #: Snapshots that are made or put back at once, each in a thread.
@@ -27,16 +29,25 @@ class SnapshotWork:
         self._workers = asyncio.Semaphore(WORKERS_MAX)
         self._under_way: dict[str, tuple[str, asyncio.Task[Snapshot | None]]] = {}
 
+    def volume(self, session: str) -> SessionVolume:
+        """A session's files, wherever they are.
+
+        Raises:
+            EnvironmentUnavailable: environments of the host's kind do not show theirs.
+        """
+        # Where commands see the files is no matter: all of them are kept.
+        return self._host.volume(session, EnvironmentSpec.mount)
+
     def place(self, session: str) -> tuple[Path, int]:
         """The directory of a session's files, and the user that owns it.
 
         Raises:
             EnvironmentUnavailable: they are not on the host.
         """
-        found = self._host.volume(session)
+        found = self._host.directory(session)
         if found is None:
             raise EnvironmentUnavailable(
-                "the session's files are not on the sandbox host; snapshots need them there"
+                "the session's files are not on the sandbox host; forks take them along from there"
             )
         return found
 
@@ -90,20 +101,20 @@ class SnapshotWork:
 
         Raises:
             ServiceError: as `snapshots.create`.
-            EnvironmentUnavailable: the files are not on the host.
+            EnvironmentUnavailable: the files cannot be reached.
         """
-        volume, _ = self.place(session)
+        where = self.volume(session)
 
-        def make() -> Snapshot:
-            made = snapshots.create(volume, id, label, call_id=call_id)
-            snapshots.thin_out(volume, keep)
+        async def make() -> Snapshot:
+            made = await snapshots.create(where, id, label, call_id=call_id)
+            await asyncio.to_thread(snapshots.thin_out, where.archives, keep)
             return made
 
         name = f"create {id}"
         while session in self._under_way and self._under_way[session][0] != name:
             await asyncio.wait([self._under_way[session][1]])
         if session not in self._under_way:
-            self._begin(session, name, lambda: asyncio.to_thread(make))
+            self._begin(session, name, make)
         # Shielded: an attempt that is given up leaves the work to the next one.
         await asyncio.shield(self._under_way[session][1])
 

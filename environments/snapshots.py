@@ -1,10 +1,11 @@
-"""Snapshots of sessions' files: made, listed, put back, removed. Blocking; for a thread.
+"""Snapshots of sessions' files: made, listed, put back, removed. What is not async blocks.
 
 They are beside the volumes, so that hosts which share volumes share them, in a directory for each
 session that its commands cannot see. `<id>.tar.gz` is the archive; `<id>.json`, which comes last,
 says that it is whole. They go with the session's files.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from contracts.errors import AwsError, ServiceError, invalid
-from environments.snapshot_archive import CHUNK, pack, unpack
+from environments.agentd_archive import CHUNK, Packed, unpack
+from environments.session_volume import SessionVolume
 from environments.volumes import beside, replace_volume
 
 #: Snapshots of one session that somebody asked for; those of rules have a number of their own.
@@ -47,7 +49,7 @@ class Snapshot:
         entries: files, directories and links.
         left_out: sockets, pipes and devices, which are not in it.
         sha256: of the archive.
-        call_id: the tool call that it was made before, by a rule; None when somebody asked for it.
+        call_id: the tool call that a rule wanted it before.
     """
 
     id: str
@@ -61,18 +63,14 @@ class Snapshot:
     call_id: str | None = None
 
 
-def create(volume: Path, id: str, label: str, *, call_id: str | None = None) -> Snapshot:
-    """Make a snapshot, unless the session has one of this id.
+def begin(volume: Path, id: str, label: str, call_id: str | None) -> Snapshot | Path:
+    """Begin a snapshot, unless the session has one of this id.
 
-    Args:
-        volume: the session's.
-        id: names it.
-        label: what its maker calls it.
-        call_id: the tool call that a rule wants it before; such ones do not count as too many.
+    Returns:
+        It, or where the archive goes, for `complete`.
 
     Raises:
-        ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many,
-            is too large, or the disk is full.
+        ServiceError: ValidationException; ServiceQuotaExceededException, the session has too many.
     """
     _check_id(id)
     if len(label) > LABEL_CHARACTERS:
@@ -88,30 +86,55 @@ def create(volume: Path, id: str, label: str, *, call_id: str | None = None) -> 
             AwsError.QUOTA, f"The session has {SNAPSHOTS_MAX} snapshots; remove one first."
         )
     _clear(directory, existing)
-    fresh, archive = directory / f"{id}.part", _archive(directory, id)
+    return directory / f"{id}.part"
+
+
+def complete(volume: Path, id: str, label: str, call_id: str | None, packed: Packed) -> Snapshot:
+    """Make the archive that was written where `begin` said a snapshot."""
+    directory = beside(volume)
+    fresh = directory / f"{id}.part"
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = _digest(file)
+    made = Snapshot(
+        id=id,
+        label=label,
+        created_at=datetime.now(UTC).isoformat(),
+        archive_bytes=fresh.stat().st_size,
+        content_bytes=packed.content_bytes,
+        entries=packed.entries,
+        left_out=packed.left_out,
+        sha256=digest,
+        call_id=call_id,
+    )
+    fresh.rename(_archive(directory, id))
+    note = directory / f"{id}.json.part"
+    note.write_text(json.dumps(asdict(made)))
+    note.rename(directory / f"{id}.json")
+    return made
+
+
+async def create(
+    where: SessionVolume, id: str, label: str, *, call_id: str | None = None
+) -> Snapshot:
+    """Make a snapshot, unless the session has one of this id.
+
+    Args:
+        where: the session's files.
+        id: names it.
+        label: what its maker calls it.
+        call_id: the tool call that a rule wants it before; such ones do not count as too many.
+
+    Raises:
+        ServiceError: as `begin`; ServiceQuotaExceededException, the session is too large, or the
+            disk is full.
+    """
+    fresh = await asyncio.to_thread(begin, where.archives, id, label, call_id)
+    if isinstance(fresh, Snapshot):
+        return fresh
     try:
-        with fresh.open("xb") as file:
-            packed = pack(volume, file)
-            file.flush()
-            os.fsync(file.fileno())
-        with fresh.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        made = Snapshot(
-            id=id,
-            label=label,
-            created_at=datetime.now(UTC).isoformat(),
-            archive_bytes=fresh.stat().st_size,
-            content_bytes=packed.content_bytes,
-            entries=packed.entries,
-            left_out=packed.left_out,
-            sha256=digest,
-            call_id=call_id,
-        )
-        fresh.rename(archive)
-        note = directory / f"{id}.json.part"
-        note.write_text(json.dumps(asdict(made)))
-        note.rename(directory / f"{id}.json")
-        return made
+        packed = await where.pack(fresh)
+        return await asyncio.to_thread(complete, where.archives, id, label, call_id, packed)
     except OSError as error:
         raise ServiceError(
             AwsError.QUOTA, f"The snapshot could not be written: {error.strerror}."
@@ -153,6 +176,20 @@ def thin_out(volume: Path, keep: int) -> None:
             remove(volume, each.id)
 
 
+def checked_archive(volume: Path, id: str) -> Path:
+    """The archive of a snapshot, which is as it was written.
+
+    Raises:
+        ServiceError: ResourceNotFoundException; ValidationException, it is damaged.
+    """
+    snapshot = _find(volume, id)
+    path = _archive(beside(volume), id)
+    with path.open("rb") as file:
+        if _digest(file) != snapshot.sha256:
+            raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
+    return path
+
+
 @contextmanager
 def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
     """A snapshot's files in a new directory beside the volume, which is removed if it stays there.
@@ -161,16 +198,13 @@ def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
         ServiceError: ResourceNotFoundException; ServiceQuotaExceededException, the disk is full;
             ValidationException, the snapshot is damaged, or the volume is a disk image.
     """
-    snapshot = _find(volume, id)
     if os.path.ismount(volume):
         raise invalid("snapshotId", "files on a disk image (EVERLOOP_VOLUME_IMAGES) stay there")
+    archive = checked_archive(volume, id)
     fresh = beside(volume) / f"restoring-{uuid.uuid4().hex}"
     fresh.mkdir(mode=0o700)
     try:
-        with _archive(beside(volume), id).open("rb") as file:
-            if _digest(file) != snapshot.sha256:
-                raise invalid("snapshotId", f"{id} is damaged: its checksum is wrong")
-            file.seek(0)
+        with archive.open("rb") as file:
             unpack(file, fresh, user)
         if os.geteuid() == 0:
             os.chown(fresh, user, user)
@@ -203,7 +237,17 @@ def put_in_place(fresh: Path, volume: Path, token: str) -> None:
         token: names this restore for `was_restored`.
     """
     replace_volume(fresh, volume)
+    note_restore(volume, token)
+
+
+def note_restore(volume: Path, token: str) -> None:
+    """Remember which restore was the last, for `was_restored`."""
     (beside(volume) / _LAST_RESTORE).write_text(token)
+
+
+def remove_all(volume: Path) -> None:
+    """Remove every snapshot of a session. Idempotent."""
+    shutil.rmtree(beside(volume), ignore_errors=True)
 
 
 def _clear(directory: Path, existing: Container[str]) -> None:

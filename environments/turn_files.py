@@ -222,7 +222,7 @@ class TurnFilesWatch:
                 await asyncio.to_thread(_forget, turn.volume, key[1])
 
     def _volume(self, key: tuple[str, str]) -> Path | None:
-        found = self._host.volume(key[0])
+        found = self._host.directory(key[0])
         return None if found is None else found[0]
 
 

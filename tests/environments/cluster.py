@@ -94,19 +94,22 @@ class Cluster:
         spec, name = pod["spec"], pod["metadata"]["name"]
         (container,) = spec["containers"]
         security = container["securityContext"]
-        words = ["run", "-d", "--name", name, "--network", "none", "--hostname", spec["hostname"]]
+        words = ["run", "-d", "--name", name, "--network", "none"]
+        words += ["--hostname", spec.get("hostname", name)]
         words += ["--read-only"] if security["readOnlyRootFilesystem"] else []
         if not security["allowPrivilegeEscalation"]:
             words += ["--security-opt", "no-new-privileges"]
         words += [f"--cap-drop={each}" for each in security["capabilities"]["drop"]]
-        words += [f"--cap-add={each}" for each in security["capabilities"]["add"]]
-        words += ["--user", str(security["runAsUser"]), "--workdir", container["workingDir"]]
+        words += [f"--cap-add={each}" for each in security["capabilities"].get("add", ())]
+        user, group = security["runAsUser"], spec["securityContext"]["fsGroup"]
+        words += ["--user", f"{user}:{security.get('runAsGroup', 0)}", "--group-add", str(group)]
+        assert user or not spec["securityContext"].get("runAsNonRoot")
+        words += ["--workdir", container["workingDir"]]
         words += ["--memory", container["resources"]["limits"]["memory"]]
         words += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"]
-        for variable in container["env"]:
+        for variable in container.get("env", ()):
             words += ["--env", f"{variable['name']}={variable['value']}"]
         volumes = {each["name"]: each for each in spec["volumes"]}
-        group = spec["securityContext"]["fsGroup"]
         for mount in container["volumeMounts"]:
             source = self._volume(name, volumes[mount["name"]], group) / mount.get("subPath", "")
             of_volume: Json = volumes[mount["name"]]

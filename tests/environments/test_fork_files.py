@@ -12,6 +12,7 @@ from contracts.ids import session_key
 from contracts.sessions import ForkFiles, ForkOrder
 from environments import fork_files, snapshots
 from environments.host import SandboxHost
+from environments.local_volume import LocalVolume
 from environments.snapshot_work import SnapshotWork
 from environments.volumes import Volumes, beside
 from store import Store
@@ -48,11 +49,11 @@ def test_a_copy_is_its_own_and_belongs_to_the_forks_user(volumes: Volumes) -> No
     assert (origin / "d" / "f").read_text() == "now"
 
 
-def test_a_copy_of_a_snapshot_has_the_files_of_then(volumes: Volumes) -> None:
+async def test_a_copy_of_a_snapshot_has_the_files_of_then(volumes: Volumes) -> None:
     origin, _ = volumes.ensure("origin")
     target, user = volumes.ensure("fork")
     (origin / "f").write_text("then")
-    snapshots.create(origin, ID, "")
+    await snapshots.create(LocalVolume(origin, 0, "/mnt/session"), ID, "")
     (origin / "f").write_text("now")
     with pytest.raises(ServiceError, match="no snapshot"):
         fork_files.stage(origin, target, user, STAGED, "snap-" + "1" * 32)
@@ -120,7 +121,7 @@ async def test_a_fork_whose_copy_is_gone_does_not_begin_empty(
     play = await Play.begin(store)
     await play.open("i1")
     await fork(store, host, play.session)
-    found = host.volume(FORK)
+    found = host.directory(FORK)
     assert found is not None
     shutil.rmtree(beside(found[0]))
     for _ in range(2):

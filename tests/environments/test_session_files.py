@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import AwsError, ServiceError
-from environments import session_files
-from environments.beneath import Beneath
-from environments.session_files import Listing, OpenFile
+from environments import agentd_session_files as session_files
+from environments.agentd_beneath import NOT_FOUND, QUOTA, VALIDATION, Beneath, VolumeError
+from environments.agentd_session_files import Listing, OpenFile
 
 MOUNT = "/mnt/session"
 
@@ -62,19 +61,19 @@ def test_no_link_leads_out_of_the_volume(volume: Path, where: Beneath, link: str
     (volume / "d").mkdir()
     (volume / link).symlink_to(to)
     for path in (link, f"{MOUNT}/{link}", f"{link}/x", f"d/../{link}"):
-        with pytest.raises(ServiceError) as refused:
+        with pytest.raises(VolumeError) as refused:
             session_files.look(where, path, "")
-        assert refused.value.detail.error in (AwsError.VALIDATION, AwsError.NOT_FOUND)
-    with pytest.raises(ServiceError):
+        assert refused.value.error in (VALIDATION, NOT_FOUND)
+    with pytest.raises(VolumeError):
         session_files.write(where, f"{link}/x", b"data", sha256=None)
 
 
 @pytest.mark.parametrize("path", ["..", "../secret", "d/../../secret", "/etc/shadow", "/", "a\0b"])
 def test_no_path_leads_out_of_the_volume(volume: Path, where: Beneath, path: str) -> None:
     (volume / "d").mkdir()
-    with pytest.raises(ServiceError) as refused:
+    with pytest.raises(VolumeError) as refused:
         session_files.look(where, path, "")
-    assert refused.value.detail.error is AwsError.VALIDATION
+    assert refused.value.error == VALIDATION
 
 
 def test_links_within_the_volume_are_followed(volume: Path, where: Beneath) -> None:
@@ -107,7 +106,7 @@ def test_a_directory_that_turns_into_a_link_while_it_is_used_leads_nowhere(
     try:
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
-            with pytest.raises(ServiceError):
+            with pytest.raises(VolumeError):
                 session_files.look(where, "d/f", "")
     finally:
         over.set()
@@ -116,7 +115,7 @@ def test_a_directory_that_turns_into_a_link_while_it_is_used_leads_nowhere(
 
 def test_what_would_hold_us_up_is_refused(volume: Path, where: Beneath) -> None:
     os.mkfifo(volume / "pipe")
-    with pytest.raises(ServiceError, match="neither a file nor a directory"):
+    with pytest.raises(VolumeError, match="neither a file nor a directory"):
         session_files.look(where, "pipe", "")
 
 
@@ -124,7 +123,7 @@ def test_a_written_file_is_whole_and_the_sessions_own(volume: Path, where: Benea
     written = session_files.write(where, "new/dir/f", b"data", sha256=sha256(b"data"))
     assert (written.name, written.size) == ("f", 4)
     assert (volume / "new/dir/f").read_bytes() == b"data"
-    with pytest.raises(ServiceError, match="sha256"):
+    with pytest.raises(VolumeError, match="sha256"):
         session_files.write(where, "new/dir/f", b"other", sha256=sha256(b"data"))
     assert (volume / "new/dir/f").read_bytes() == b"data"
     assert names(where, session_files.UPLOADS) == []
@@ -141,18 +140,18 @@ def test_an_upload_in_parts_goes_on_where_it_broke_off(volume: Path, where: Bene
     assert session_files.uploaded(where, "upload-1") == 0
     assert session_files.write_part(where, "upload-1", 0, b"abc") == 3
     assert session_files.write_part(where, "upload-1", 0, b"abc") == 3
-    with pytest.raises(ServiceError, match="3 bytes are there"):
+    with pytest.raises(VolumeError, match="3 bytes are there"):
         session_files.write_part(where, "upload-1", 4, b"e")
     assert session_files.uploaded(where, "upload-1") == 3
     assert session_files.write_part(where, "upload-1", 3, b"def") == 6
     checksum = sha256(b"abcdef")
-    with pytest.raises(ServiceError, match="size"):
+    with pytest.raises(VolumeError, match="size"):
         session_files.finish(where, "f", "upload-1", size=7, sha256=None)
     assert not (volume / "f").exists()
     first = session_files.finish(where, "f", "upload-1", size=6, sha256=checksum)
     # The answer may not have come: the same again finds what it did.
     assert session_files.finish(where, "f", "upload-1", size=6, sha256=checksum) == first
-    with pytest.raises(ServiceError, match="There is no"):
+    with pytest.raises(VolumeError, match="There is no"):
         session_files.finish(where, "other", "upload-1", size=6, sha256=checksum)
 
 
@@ -160,7 +159,7 @@ def test_an_upload_that_was_swapped_for_a_link_is_refused(volume: Path, where: B
     session_files.write_part(where, "upload-1", 0, b"abc")
     (volume / session_files.UPLOADS / "upload-1").unlink()
     (volume / session_files.UPLOADS / "upload-1").symlink_to(volume.parent / "secret")
-    with pytest.raises(ServiceError):
+    with pytest.raises(VolumeError):
         session_files.write_part(where, "upload-1", 3, b"def")
     assert (volume.parent / "secret").read_text() == "secret"
 
@@ -168,10 +167,10 @@ def test_an_upload_that_was_swapped_for_a_link_is_refused(volume: Path, where: B
 def test_uploads_and_files_are_bounded(where: Beneath) -> None:
     for number in range(session_files.UPLOADS_MAX):
         session_files.write_part(where, f"upload-{number}", 0, b"")
-    with pytest.raises(ServiceError) as refused:
+    with pytest.raises(VolumeError) as refused:
         session_files.write_part(where, "upload-more", 0, b"")
-    assert refused.value.detail.error is AwsError.QUOTA
-    with pytest.raises(ServiceError, match="more than"):
+    assert refused.value.error == QUOTA
+    with pytest.raises(VolumeError, match="more than"):
         session_files.write_part(where, "upload-1", session_files.FILE_BYTES, b"x")
 
 
@@ -191,9 +190,9 @@ def test_removing_takes_a_link_and_not_what_it_leads_to(volume: Path, where: Ben
     (volume / "l").symlink_to("d")
     session_files.remove(where, "l", recursive=True)
     assert (volume / "d" / "f").exists()
-    with pytest.raises(ServiceError, match="not empty"):
+    with pytest.raises(VolumeError, match="not empty"):
         session_files.remove(where, "d", recursive=False)
     session_files.remove(where, "d", recursive=True)
     assert names(where, ".") == []
-    with pytest.raises(ServiceError, match="cannot be removed"):
+    with pytest.raises(VolumeError, match="cannot be removed"):
         session_files.remove(where, MOUNT, recursive=True)

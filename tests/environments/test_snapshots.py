@@ -2,13 +2,15 @@
 
 import os
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from contracts.errors import AwsError, ServiceError
-from environments import snapshot_archive, snapshots
+from environments import agentd_archive, snapshots
 from environments.host import SandboxHost
+from environments.local_volume import LocalVolume
 from environments.volumes import SNAPSHOTS, Volumes, aside
 from store import Store
 from tests.environments.sandboxes import SPEC, run
@@ -28,12 +30,16 @@ def volume(volumes: Volumes) -> Path:
     return volumes.ensure("s")[0]
 
 
+def where(volume: Path) -> LocalVolume:
+    return LocalVolume(volume, volume.stat().st_uid, "/mnt/session")
+
+
 def put_back(volume: Path, id: str = ID) -> None:
     with snapshots.unpacked(volume, volume.stat().st_uid, id) as fresh:
         snapshots.put_in_place(fresh, volume, "token")
 
 
-def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path) -> None:
+async def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path) -> None:
     (volume / "d" / "locked").mkdir(parents=True)
     (volume / "d" / "locked" / "f").write_text("kept")
     (volume / "d" / "locked").chmod(0o500)
@@ -46,7 +52,7 @@ def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path
         file.write("odd")
     os.mkfifo(volume / "pipe")
     os.mkfifo(volume / "d" / "pipe")
-    made = snapshots.create(volume, ID, "first")
+    made = await snapshots.create(where(volume), ID, "first")
     assert (made.left_out, made.content_bytes) == (2, 4 + 10 + 3)
     (volume / "run.sh").unlink()
     (volume / "later").write_text("x")
@@ -63,10 +69,12 @@ def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path
     assert {path.lstat().st_uid for path in volume.rglob("*")} == {owner}
 
 
-def test_the_same_id_gives_the_same_snapshot_and_unknown_ones_are_refused(volume: Path) -> None:
-    first = snapshots.create(volume, ID, "")
+async def test_the_same_id_gives_the_same_snapshot_and_unknown_ones_are_refused(
+    volume: Path,
+) -> None:
+    first = await snapshots.create(where(volume), ID, "")
     (volume / "f").write_text("later")
-    assert snapshots.create(volume, ID, "") == first
+    assert await snapshots.create(where(volume), ID, "") == first
     assert snapshots.listed(volume) == [first]
     for id in ("../../x", "snap-1", OTHER):
         with pytest.raises(ServiceError):
@@ -75,25 +83,25 @@ def test_the_same_id_gives_the_same_snapshot_and_unknown_ones_are_refused(volume
     assert snapshots.listed(volume) == []
 
 
-def test_too_many_and_too_large_ones_are_refused(
+async def test_too_many_and_too_large_ones_are_refused(
     volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (volume / "f").write_bytes(bytes(100))
-    monkeypatch.setattr(snapshot_archive, "CONTENT_BYTES", 99)
+    monkeypatch.setattr(agentd_archive, "CONTENT_BYTES", 99)
     with pytest.raises(ServiceError, match="more than 99 bytes"):
-        snapshots.create(volume, ID, "")
+        await snapshots.create(where(volume), ID, "")
     monkeypatch.undo()
     monkeypatch.setattr(snapshots, "SNAPSHOTS_MAX", 1)
-    snapshots.create(volume, ID, "")
+    await snapshots.create(where(volume), ID, "")
     with pytest.raises(ServiceError, match="has 1 snapshots") as refused:
-        snapshots.create(volume, OTHER, "")
+        await snapshots.create(where(volume), OTHER, "")
     assert refused.value.detail.error is AwsError.QUOTA
     assert len(list((volume.parent / SNAPSHOTS / volume.name).iterdir())) == 2
 
 
-def test_a_damaged_archive_changes_nothing(volume: Path) -> None:
+async def test_a_damaged_archive_changes_nothing(volume: Path) -> None:
     (volume / "f").write_text("now")
-    snapshots.create(volume, ID, "")
+    await snapshots.create(where(volume), ID, "")
     archive = volume.parent / SNAPSHOTS / volume.name / f"{ID}.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-1])
     with pytest.raises(ServiceError, match="checksum is wrong"):
@@ -111,13 +119,15 @@ def test_an_archive_never_leads_out_of_the_volume(tmp_path: Path, name: str) -> 
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo(name))
     with path.open("rb") as file, pytest.raises((tarfile.TarError, OSError)):
-        snapshot_archive.unpack(file, into, os.getuid())
+        agentd_archive.unpack(file, into, os.getuid())
     assert set(os.listdir(tmp_path)) == {"a.tar.gz", "into"}
 
 
-def test_a_host_that_dies_between_two_renames_loses_nothing(volumes: Volumes, volume: Path) -> None:
+async def test_a_host_that_dies_between_two_renames_loses_nothing(
+    volumes: Volumes, volume: Path
+) -> None:
     (volume / "f").write_text("kept")
-    snapshots.create(volume, ID, "")
+    await snapshots.create(where(volume), ID, "")
     volume.rename(aside(volume))
     assert (volumes.ensure("s")[0] / "f").read_text() == "kept"
     volumes.delete("s")
@@ -130,13 +140,11 @@ async def test_the_environment_is_stopped_and_told_once(host: SandboxHost, store
     )
     async with host.use(SESSION, SPEC) as environment:
         await run(environment, "echo before > f")
-        found = host.volume(SESSION)
-        assert found is not None
-        snapshots.create(found[0], ID, "")
+        files = host.volume(SESSION, SPEC.mount)
+        await snapshots.create(files, ID, "")
         await run(environment, "echo after > f; sleep 60 &")
-    with snapshots.unpacked(*found, ID) as fresh:
-        await host.replace_files(SESSION, lambda: snapshots.put_in_place(fresh, found[0], "token"))
-    assert snapshots.was_restored(found[0], "token")
+    await files.restore(ID, "token", partial(host.replace_files, SESSION))
+    assert snapshots.was_restored(files.archives, "token")
     async with host.use(SESSION, SPEC) as environment:
         assert environment.restored and (await run(environment, "cat f")).stdout == "before\n"
     async with host.use(SESSION, SPEC) as environment:

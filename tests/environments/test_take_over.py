@@ -15,10 +15,14 @@ from contracts.settings import Settings
 from environments import lease
 from environments.bubblewrap import Bubblewrap
 from environments.host import SandboxHost
+from environments.kubernetes import ClusterOptions, Kubernetes
 from environments.processes import start_time
 from environments.provider import Liveness
-from environments.shared_volumes import ID_FILE, host_volumes
+from environments.session_volume import Content
+from environments.shared_volumes import ID_FILE, host_volumes, volumes_of
 from store import Store
+from tests.environments import engine as engines
+from tests.environments.cluster import cluster
 from tests.environments.sandboxes import SPEC, run, until
 
 SESSION = session_key("000000000000", "h-0123456789", "s" * 33)
@@ -30,14 +34,18 @@ from contracts.environment import EnvironmentSpec, HostVolumes
 from environments import host as host_module
 from environments.bubblewrap import Bubblewrap
 from environments.host import SandboxHost
+from environments.kubernetes import ClusterOptions, Kubernetes
 from store import Store
 
 host_module.LEASE_S, host_module.BEAT_S = 1.0, 0.2
-url, data, volumes, shared, session = sys.argv[1:]
+url, data, volumes, shared, session, image, kubeconfig = sys.argv[1:]
 
 async def main():
     store = await Store.open(url)
     provider = Bubblewrap(pathlib.Path(data), volumes_dir=pathlib.Path(volumes))
+    if kubeconfig:
+        options = ClusterOptions(namespace="agents", image=image, kubeconfig=kubeconfig)
+        provider = Kubernetes("first", options, pathlib.Path(data))
     host = SandboxHost(store, data_dir=pathlib.Path(data), host_id="first", provider=provider,
                        shares=HostVolumes(shared or None))
     async with host:
@@ -48,7 +56,7 @@ async def main():
                 timeout_s=60, output_bytes=1000, variables={}))
             while not (await provider.connect(environment.record.reference).info()).running:
                 await asyncio.sleep(0.01)
-            print(environment.record.reference["pid"], flush=True)
+            print(environment.record.reference.get("pid", 0), flush=True)
             await call
 
 asyncio.run(main())
@@ -99,6 +107,10 @@ class Hosts:
         volumes = self.volumes if shared else self.tmp_path / "first" / "volumes"
         shared_id = self.shares("first").id if shared else ""
         words = (database_url, str(self.tmp_path / "first"), str(volumes), shared_id or "", SESSION)
+        return await self.dies_in_a_command((*words, "", ""), volumes)
+
+    async def dies_in_a_command(self, words: tuple[str, ...], volumes: Path) -> int:
+        """Run HOST_PROCESS until its command has had its effect in a volume, and kill it."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", HOST_PROCESS, *words), stdout=asyncio.subprocess.PIPE
         )
@@ -142,6 +154,49 @@ async def test_another_host_with_the_same_volumes_goes_on(
             assert (await run(environment, "cat effects")).stdout == "once\n"
     record = await store.environments.get(session)
     assert record is not None and (record.host, record.generation) == ("second", 3)
+
+
+async def test_another_host_of_the_same_cluster_goes_on(
+    engine: engines.Engine, hosts: Hosts, store: Store, session: str, database_url: str
+) -> None:
+    async with cluster(engine, hosts.tmp_path / "cluster", sandboxes=False) as running:
+
+        def provider_of(name: str) -> Kubernetes:
+            options = ClusterOptions(
+                namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+            )
+            return Kubernetes(name, options, hosts.tmp_path / name)
+
+        async def host_of(name: str) -> SandboxHost:
+            provider, data = provider_of(name), hosts.tmp_path / name
+            shares = await volumes_of(Settings("", data, engine="kubernetes"), provider)
+            return SandboxHost(
+                store, data_dir=data, host_id=name, provider=provider, shares=shares, look_s=0.05
+            )
+
+        async with await host_of("second") as second:
+            shared_id = running.kept["configmaps"]["everloop-volumes"]["data"]["id"]
+            words = (database_url, str(hosts.tmp_path / "first"), str(hosts.volumes))
+            words = (*words, shared_id, SESSION, engines.IMAGE, running.kubeconfig)
+            await hosts.dies_in_a_command(words, running.directory)
+            (before,) = running.kept["pods"]
+            assert await store.environments.assign(session, None) == "second"
+            # What the dead host left is good for looking at files, and ends before another starts.
+            async with second.volume(session, SPEC.mount).look("effects", "") as found:
+                assert isinstance(found, Content) and found.size == len("once\n")
+            async with second.use(session, SPEC) as environment:
+                assert environment.restarted and environment.record.generation == 3
+                (after,) = running.kept["pods"]
+                assert before != after
+                assert (await run(environment, "cat effects; pgrep sleep")).stdout == "once\n"
+                async with await host_of("first") as first:
+                    assert list(running.kept["pods"]) == [after]
+                    with pytest.raises(StaleAttempt, match="second"):
+                        async with first.use(session, SPEC):
+                            pass
+                assert (await run(environment, "cat effects")).stdout == "once\n"
+            await second.delete(session)
+            assert not running.kept["pods"] and not running.kept["persistentvolumeclaims"]
 
 
 async def test_without_shared_volumes_a_session_waits_for_its_host(
@@ -248,7 +303,6 @@ async def test_a_shared_directory_has_one_id_whoever_comes_first(tmp_path: Path)
     [
         ({}, "EVERLOOP_HOST_ID"),
         ({"EVERLOOP_HOST_ID": "a", "EVERLOOP_VOLUME_IMAGES": "1"}, "EVERLOOP_VOLUME_IMAGES"),
-        ({"EVERLOOP_HOST_ID": "a", "EVERLOOP_ENGINE": "kubernetes"}, "EVERLOOP_ENGINE"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(env: dict[str, str], match: str) -> None:

@@ -10,7 +10,7 @@ from activities.tools.before_call import BeforeCalls
 from activities.tools.sandbox import SandboxTools
 from contracts.extensions import HarnessExtensions
 from contracts.messages import ToolStatus
-from environments import snapshot_archive, snapshots
+from environments import agentd_archive, snapshots
 from environments.host import SandboxHost
 from environments.snapshot_work import SnapshotWork
 from environments.snapshots import Snapshot
@@ -41,7 +41,7 @@ async def ruled(store: Store, host: SandboxHost) -> Calls:
 
 
 def made(host: SandboxHost) -> list[Snapshot]:
-    found = host.volume(SESSION)
+    found = host.directory(SESSION)
     assert found is not None
     return snapshots.listed(found[0])
 
@@ -53,7 +53,7 @@ async def test_a_call_that_a_rule_selects_can_be_undone(ruled: Calls) -> None:
     (snapshot,) = made(ruled.host)
     assert (snapshot.call_id, snapshot.label) == (done.id, "before removing")
     assert done.snapshot_id == snapshot.id
-    found = ruled.host.volume(SESSION)
+    found = ruled.host.directory(SESSION)
     assert found is not None and not (found[0] / "f").exists()
     with snapshots.unpacked(*found, snapshot.id) as fresh:
         assert (fresh / "f").read_text() == "precious\n"
@@ -86,15 +86,14 @@ async def test_a_call_that_is_tried_again_makes_one_snapshot(
     again = await ruled.run(id)
     assert made(ruled.host) == first and len(first) == 1
     assert again.snapshot_id == first[0].id
-    found = ruled.host.volume(SESSION)
+    found = ruled.host.directory(SESSION)
     assert found is not None and (found[0] / "effects").read_text() == "done\n"
 
 
 async def test_the_oldest_of_rules_go_and_those_of_people_stay(ruled: Calls) -> None:
     await ruled.do("shell", command="true")
-    found = ruled.host.volume(SESSION)
-    assert found is not None
-    asked_for = snapshots.create(found[0], "snap-" + "a" * 32, "mine")
+    where = ruled.host.volume(SESSION, "/mnt/session")
+    asked_for = await snapshots.create(where, "snap-" + "a" * 32, "mine")
     for number in range(4):
         await ruled.do("shell", command=f"rm -f {number}")
     kept = made(ruled.host)
@@ -111,7 +110,7 @@ async def test_calls_of_one_message_each_have_one(ruled: Calls) -> None:
 
 @pytest.fixture
 def too_large(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    return lambda: monkeypatch.setattr(snapshot_archive, "CONTENT_BYTES", 10)
+    return lambda: monkeypatch.setattr(agentd_archive, "CONTENT_BYTES", 10)
 
 
 async def test_a_call_whose_snapshot_cannot_be_made_does_not_run_and_says_so(
@@ -122,6 +121,6 @@ async def test_a_call_whose_snapshot_cannot_be_made_does_not_run_and_says_so(
     refused = await ruled.do("shell", command="rm f; touch effect")
     assert refused.status is ToolStatus.ERROR and refused.boot_id is None
     assert refused.content[0].startswith("Error: the call was not run: the rules of this harness")
-    found = ruled.host.volume(SESSION)
+    found = ruled.host.directory(SESSION)
     assert found is not None and [each.name for each in found[0].iterdir()] == ["f"]
     assert made(ruled.host) == [] and refused.snapshot_id is None

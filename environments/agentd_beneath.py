@@ -1,19 +1,25 @@
-"""Opening what a session's path means, on the host, without ever leaving the session's volume.
+"""Opening what a session's path means without ever leaving the session's volume.
 
 Whoever runs commands in a session may put links anywhere in its volume and move them while we look.
 So the kernel follows none for us: each step is opened from the directory before it, without
 following, and a link is read and resolved here, within the volume. `..` goes back to a directory
 that was opened before, never to what is its parent by now.
+
+This and what builds on it runs on the sandbox host, where volumes are there, and inside of
+environments where they are not: like agentd it needs nothing but Python 3.9.
 """
+
+from __future__ import annotations
 
 import errno
 import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from contracts.errors import AwsError, ServiceError, invalid
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Links followed in one path; Linux's own number.
 LINKS_MAX = 40
@@ -24,6 +30,34 @@ PATH_MAX = 4096
 NAME_MAX = 255
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+#: AWS's names of the errors.
+VALIDATION = "ValidationException"
+NOT_FOUND = "ResourceNotFoundException"
+QUOTA = "ServiceQuotaExceededException"
+
+
+class VolumeError(Exception):
+    """What is asked of a volume cannot be done."""
+
+    def __init__(self, error: str, message: str, field: str | None = None) -> None:
+        """Hold all three.
+
+        Args:
+            error: VALIDATION, NOT_FOUND or QUOTA.
+            message: what is wrong and what is allowed.
+            field: the member of the request that is wrong.
+        """
+        super().__init__(message if field is None else f"{field}: {message}")
+        self.error = error
+        self.message = message
+        self.field = field
+
+
+def invalid(field: str, message: str) -> VolumeError:
+    """A member of the request is wrong."""
+    return VolumeError(VALIDATION, message, field)
 
 
 class Beneath:
@@ -52,8 +86,8 @@ class Beneath:
             make: whether missing directories are made.
 
         Raises:
-            ServiceError: ValidationException, the path leads out of the volume or through what is
-                no directory; ResourceNotFoundException.
+            VolumeError: VALIDATION, the path leads out of the volume or through what is
+                no directory; NOT_FOUND.
         """
         steps = self._steps(path)
         last = steps.pop() if steps else "."
@@ -70,7 +104,7 @@ class Beneath:
         """Open a file or directory to be read, links within the volume followed.
 
         Raises:
-            ServiceError: as `parent`; also ValidationException when it is neither.
+            VolumeError: as `parent`; also ValidationException when it is neither.
         """
         steps = self._steps(path)
         for _ in range(LINKS_MAX):
@@ -161,12 +195,12 @@ class Beneath:
             os.fchown(fd, self.user, self.user)
 
 
-def refused(path: str, error: OSError) -> ServiceError:
+def refused(path: str, error: OSError) -> VolumeError:
     """What the kernel said about a path, for its caller."""
     if isinstance(error, FileNotFoundError):
-        return ServiceError(AwsError.NOT_FOUND, f"There is no {path!r} in the session.")
+        return VolumeError(NOT_FOUND, f"There is no {path!r} in the session.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ServiceError(AwsError.QUOTA, "The session's volume is full.")
+        return VolumeError(QUOTA, "The session's volume is full.")
     return invalid("path", f"{path!r}: {error.strerror}")
 
 
@@ -200,5 +234,5 @@ def _close_above(opened: list[int], keep: int) -> None:
         os.close(opened.pop())
 
 
-def _outside(path: str) -> ServiceError:
+def _outside(path: str) -> VolumeError:
     return invalid("path", f"{path!r} leads out of the session's volume")

@@ -1,8 +1,10 @@
-"""A session's files from outside: look, read, write in parts, remove. Blocking; for a thread.
+"""A session's files from outside: look, read, write in parts, remove. Blocking.
 
 A file that is written becomes visible at once and whole: its parts are collected beside, under
 `.harness/uploads`, checked, and renamed to where they belong.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -11,10 +13,16 @@ import re
 import stat
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from contracts.errors import AwsError, ServiceError, invalid
-from environments.beneath import DEPTH_MAX, Beneath, refused
+from environments.agentd_beneath import (
+    DEPTH_MAX,
+    NOT_FOUND,
+    QUOTA,
+    Beneath,
+    VolumeError,
+    invalid,
+    refused,
+)
 
 #: A file that is uploaded: as large as one that a command may write.
 FILE_BYTES = 1024**3
@@ -42,14 +50,14 @@ class FileEntry:
         name: as the directory has it; U+FFFD stands for what is not UTF-8.
         type: `file`, `directory`, `link` or `other`.
         size: bytes of a file, else 0.
-        modified_at: UTC.
+        modified_at: seconds since 1970.
         executable: whether its owner may run it.
     """
 
     name: str
     type: str
     size: int
-    modified_at: datetime
+    modified_at: float
     executable: bool
 
 
@@ -74,27 +82,27 @@ class OpenFile:
         fd: its descriptor.
         size: bytes.
         etag: changes whenever the file does, as far as its file system notes it.
-        modified_at: UTC.
+        modified_at: seconds since 1970.
     """
 
     fd: int
     size: int
     etag: str
-    modified_at: datetime
+    modified_at: float
 
 
 def look(where: Beneath, path: str, start_after: str) -> Listing | OpenFile:
     """Open a file, or list a directory behind a name.
 
     Raises:
-        ServiceError: ValidationException, ResourceNotFoundException.
+        VolumeError: VALIDATION, NOT_FOUND.
     """
     fd = where.open(path)
     try:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             return _list(fd, start_after)
-        opened = OpenFile(fd, status.st_size, _etag(status), _time(status))
+        opened = OpenFile(fd, status.st_size, _etag(status), status.st_mtime)
         fd = -1
         return opened
     finally:
@@ -106,15 +114,15 @@ def write(where: Beneath, path: str, data: bytes, *, sha256: str | None) -> File
     """Write a whole file, missing directories with it.
 
     Raises:
-        ServiceError: ValidationException, the path or the checksum is wrong;
-            ServiceQuotaExceededException, the volume is full.
+        VolumeError: VALIDATION, the path or the checksum is wrong;
+            QUOTA, the volume is full.
     """
     upload_id = f"whole-{os.urandom(12).hex()}"
     write_part(where, upload_id, 0, data)
     try:
         return finish(where, path, upload_id, size=len(data), sha256=sha256)
     except BaseException:
-        with contextlib.suppress(ServiceError):
+        with contextlib.suppress(VolumeError):
             remove(where, f"{UPLOADS}/{upload_id}", recursive=False)
         raise
 
@@ -127,8 +135,8 @@ def write_part(where: Beneath, upload_id: str, offset: int, data: bytes) -> int:
         sent before changes nothing.
 
     Raises:
-        ServiceError: ValidationException, the part does not follow what is there or makes the file
-            too large; ServiceQuotaExceededException, too many uploads or a full volume.
+        VolumeError: VALIDATION, the part does not follow what is there or makes the file
+            too large; QUOTA, too many uploads or a full volume.
     """
     _check_id(upload_id)
     if offset + len(data) > FILE_BYTES:
@@ -156,7 +164,7 @@ def uploaded(where: Beneath, upload_id: str) -> int:
     """How many bytes of an upload are there; 0 when it has not begun.
 
     Raises:
-        ServiceError: ValidationException.
+        VolumeError: VALIDATION.
     """
     _check_id(upload_id)
     try:
@@ -170,8 +178,8 @@ def uploaded(where: Beneath, upload_id: str) -> int:
         return 0
     except OSError as error:
         raise refused(upload_id, error) from None
-    except ServiceError as error:
-        if error.detail.error is AwsError.NOT_FOUND:
+    except VolumeError as error:
+        if error.error == NOT_FOUND:
             return 0
         raise
 
@@ -184,16 +192,16 @@ def finish(
     An upload that was put there before, as its checksum shows, is found there.
 
     Raises:
-        ServiceError: ValidationException, size or checksum are not those given, or a directory is
-            in the place; ResourceNotFoundException, there is no such upload.
+        VolumeError: VALIDATION, size or checksum are not those given, or a directory is
+            in the place; NOT_FOUND, there is no such upload.
     """
     _check_id(upload_id)
     if sha256 is not None and not SHA256.fullmatch(sha256):
         raise invalid("sha256", "must be 64 hexadecimal digits in lower case")
     try:
         return _finish(where, path, upload_id, size, sha256)
-    except ServiceError as error:
-        if sha256 is None or error.detail.error is not AwsError.NOT_FOUND:
+    except VolumeError as error:
+        if sha256 is None or error.error != NOT_FOUND:
             raise
         return _finished_before(where, path, size, sha256, error)
 
@@ -220,9 +228,9 @@ def _finish(where: Beneath, path: str, upload_id: str, size: int, sha256: str | 
 
 
 def _finished_before(
-    where: Beneath, path: str, size: int, sha256: str, error: ServiceError
+    where: Beneath, path: str, size: int, sha256: str, error: VolumeError
 ) -> FileEntry:
-    with contextlib.suppress(ServiceError):
+    with contextlib.suppress(VolumeError):
         fd = where.open(path)
         try:
             status = os.fstat(fd)
@@ -238,7 +246,7 @@ def make_directory(where: Beneath, path: str) -> None:
     """Make a directory, and those above it. Nothing happens when it is there.
 
     Raises:
-        ServiceError: ValidationException, something else is in its place.
+        VolumeError: VALIDATION, something else is in its place.
     """
     with where.parent(f"{path.rstrip('/')}/.made", make=True):
         pass
@@ -248,8 +256,8 @@ def remove(where: Beneath, path: str, *, recursive: bool) -> None:
     """Remove a file, a link, or a directory with all that is in it when `recursive`.
 
     Raises:
-        ServiceError: ValidationException, it is a directory that is not empty;
-            ResourceNotFoundException.
+        VolumeError: VALIDATION, it is a directory that is not empty;
+            NOT_FOUND.
     """
     try:
         with where.parent(path) as (directory, name):
@@ -307,13 +315,9 @@ def _entry(name: str, status: os.stat_result) -> FileEntry:
         name=os.fsencode(name).decode("utf-8", "replace"),
         type=kind,
         size=status.st_size if kind == "file" else 0,
-        modified_at=_time(status),
+        modified_at=status.st_mtime,
         executable=kind == "file" and bool(status.st_mode & stat.S_IXUSR),
     )
-
-
-def _time(status: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(status.st_mtime, UTC)
 
 
 def _etag(status: os.stat_result) -> str:
@@ -333,8 +337,8 @@ def _begin(where: Beneath, directory: int, name: str) -> None:
             else:
                 count += entry.name != name
     if count >= UPLOADS_MAX:
-        raise ServiceError(
-            AwsError.QUOTA,
+        raise VolumeError(
+            QUOTA,
             f"{UPLOADS_MAX} uploads of the session have not ended; end one, or remove it from "
             f"{UPLOADS}.",
         )

@@ -1,20 +1,23 @@
-"""A volume as a compressed tar file, and back. Blocking; for a thread.
+"""A volume as a compressed tar file, and back. Blocking.
 
 Commands may move and replace everything while it is read: each directory is opened from the one
 above it, no link is followed, and a file is read from the descriptor that told its size. What comes
 back goes into a new directory that no command can reach before it is whole.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from contracts.errors import AwsError, ServiceError
-from environments.beneath import DEPTH_MAX
+from environments.agentd_beneath import DEPTH_MAX, QUOTA, VolumeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Bytes of all files of a snapshot: as many as a volume may take by default.
 CONTENT_BYTES = 4 * 1024**3
@@ -45,7 +48,7 @@ def pack(volume: Path, into: IO[bytes]) -> Packed:
     counted. A file that changes meanwhile is taken as it is read.
 
     Raises:
-        ServiceError: ServiceQuotaExceededException, there is too much.
+        VolumeError: QUOTA, there is too much.
     """
     packed = Packed()
     with tarfile.open(
@@ -78,6 +81,10 @@ def _pack_directory(
             _pack_entry(archive, directory, name, f"{path}{name}", packed, depth)
         except (FileNotFoundError, NotADirectoryError):
             packed.entries -= 1
+        except PermissionError:
+            # Only root reads what its owner has closed to itself.
+            packed.entries -= 1
+            packed.left_out += 1
 
 
 def _pack_entry(
@@ -222,5 +229,5 @@ def _header(path: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     return header
 
 
-def _too_much(why: str) -> ServiceError:
-    return ServiceError(AwsError.QUOTA, f"The session is too large for a snapshot: {why}.")
+def _too_much(why: str) -> VolumeError:
+    return VolumeError(QUOTA, f"The session is too large for a snapshot: {why}.")

@@ -1,0 +1,378 @@
+"""A session's files in a volume of the cluster: done in a pod that has it, by `agentd_volume`.
+
+In the session's own pod where one runs, else in one that has nothing but the volume, is made when
+it is needed and goes when it is not. Whatever comes back is from among commands of the session, or
+from an image of somebody's: it is bounded and checked, and never more than the session's own.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from contracts.errors import EnvironmentUnavailable
+from environments import snapshots
+from environments.agentd_archive import CONTENT_BYTES, ENTRIES_MAX, Packed
+from environments.agentd_beneath import QUOTA, VolumeError
+from environments.agentd_session_files import CHUNK, FILE_BYTES, LISTED_MAX, FileEntry, Listing
+from environments.agentd_volume import PIECE
+from environments.bubblewrap_profile import AGENTD_DIR
+from environments.channel import Streams
+from environments.kubernetes_api import ClusterApi
+from environments.kubernetes_pod import FILES_MOUNT, SESSION_LABEL
+from environments.session_volume import Content, Replace, service_error
+
+#: Seconds for what moves no more than one part; the checksum of a whole file is among it.
+OPERATION_S = 120.0
+#: Seconds until the next bytes of what takes longer.
+SILENCE_S = 60.0
+#: Operations at once; each is a process in a pod.
+OPERATIONS_MAX = 16
+#: Seconds that a pod for files stays when nobody uses it.
+KEPT_S = 60.0
+#: One piece of an archive.
+PIECE_BYTES = 4 * 1024**2
+#: An archive: what it holds, and what tar adds for each name, compressed not at all.
+ARCHIVE_BYTES = CONTENT_BYTES + ENTRIES_MAX * 2048
+#: What is written to the disk at a time.
+WRITE_BYTES = 1024**2
+
+Make = Callable[[str, str, int], Awaitable[None]]
+
+_COMMAND = (
+    "python3",
+    "-SsEB",
+    "-c",
+    f"import sys; sys.path.insert(0, {AGENTD_DIR!r}); "
+    "from environments.agentd_volume import main; main()",
+)
+_Whole = Annotated[int, Field(ge=0, le=2**53)]
+_Time = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Entry(_Answer):
+    name: str = Field(min_length=1, max_length=255)
+    type: Literal["file", "directory", "link", "other"]
+    size: _Whole
+    modified_at: _Time
+    executable: bool
+
+
+class _Listing(_Answer):
+    entries: list[_Entry] = Field(max_length=LISTED_MAX)
+    more: bool
+
+
+class _Content(_Answer):
+    size: _Whole
+    etag: str = Field(pattern=r'^"[0-9a-f]{32}"$')
+    modified_at: _Time
+
+
+class _Packed(_Answer):
+    entries: _Whole
+    content_bytes: _Whole
+    left_out: _Whole
+
+
+class _Refusal(_Answer):
+    error: Literal[
+        "ValidationException", "ResourceNotFoundException", "ServiceQuotaExceededException"
+    ]
+    field: Literal["path", "offset", "uploadId", "size", "sha256"] | None
+    message: str = Field(max_length=8192)
+
+
+class FilePods:
+    """Finds, for each session, a pod that has its volume."""
+
+    def __init__(self, api: ClusterApi, make: Make) -> None:
+        """Know none yet.
+
+        Args:
+            api: of the cluster.
+            make: makes a pod that has nothing but a volume, by its name, the claim and the user.
+        """
+        self._api = api
+        self._make = make
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._users: dict[str, int] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self.operations = asyncio.Semaphore(OPERATIONS_MAX)
+
+    def lock(self, claim: str) -> asyncio.Lock:
+        """Held by whoever starts or ends pods of a session."""
+        return self._locks.setdefault(claim, asyncio.Lock())
+
+    @asynccontextmanager
+    async def place(self, claim: str, user: int) -> AsyncGenerator[tuple[str, str]]:
+        """A running pod that has a volume, and where it sees it.
+
+        Raises:
+            EnvironmentUnavailable: none can be had.
+        """
+        name = _name(claim)
+        leaving = self._leaving.pop(claim, None)
+        if leaving is not None:
+            leaving.cancel()
+        self._users[claim] = self._users.get(claim, 0) + 1
+        try:
+            async with self.lock(claim):
+                found = await self._running(claim)
+                if found is None:
+                    await self._api.remove_pod(name)
+                    await self._make(name, claim, user)
+                    found = (name, FILES_MOUNT)
+            yield found
+        finally:
+            self._users[claim] -= 1
+            if not self._users[claim]:
+                del self._users[claim]
+                self._leaving[claim] = asyncio.create_task(self._leave(claim))
+
+    async def end_all(self, claim: str, *, but_for_files: bool = False) -> None:
+        """End the pods of a session, of whatever host. Under the session's lock."""
+        for pod in await self._api.pods(f"{SESSION_LABEL}={claim}"):
+            if not but_for_files or pod.metadata.name != _name(claim):
+                await self._api.remove_pod(str(pod.metadata.name))
+
+    async def close(self) -> None:
+        """Forget all; their owner ends those that are left when it starts, or the cluster does."""
+        tasks = list(self._leaving.values())
+        self._leaving.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _running(self, claim: str) -> tuple[str, str] | None:
+        for pod in await self._api.pods(f"{SESSION_LABEL}={claim}"):
+            if pod.status.phase == "Running" and pod.metadata.deletion_timestamp is None:
+                mounts = pod.spec.containers[0].volume_mounts
+                where = next(each.mount_path for each in mounts if each.name == "session")
+                return str(pod.metadata.name), str(where)
+        return None
+
+    async def _leave(self, claim: str) -> None:
+        await asyncio.sleep(KEPT_S)
+        async with self.lock(claim):
+            await self._api.remove_pod(_name(claim))
+        self._leaving.pop(claim, None)
+
+
+class ClusterVolume:
+    """See `session_volume.SessionVolume`."""
+
+    def __init__(
+        self, api: ClusterApi, pods: FilePods, *, claim: str, user: int, mount: str, archives: Path
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            api: of the cluster.
+            pods: finds a pod that has the volume.
+            claim: the session's.
+            user: who owns what is in it.
+            mount: where commands see it.
+            archives: where the volume would be on this machine.
+        """
+        self.archives = archives
+        self._api = api
+        self._pods = pods
+        self._claim = claim
+        self._user = user
+        self._mount = mount
+
+    @asynccontextmanager
+    async def look(self, path: str, start_after: str) -> AsyncGenerator[Listing | Content]:
+        """See `SessionVolume.look`."""
+        request = {"op": "look", "path": path, "start_after": start_after}
+        async with self._opened(request) as streams:
+            shape: TypeAdapter[_Listing | _Content] = TypeAdapter(_Listing | _Content)
+            found = await _answer(streams, shape, OPERATION_S)
+            if isinstance(found, _Listing):
+                yield Listing(tuple(_entry(each) for each in found.entries), found.more)
+                return
+
+            async def pieces(start: int, end: int) -> AsyncGenerator[bytes]:
+                async for data in _part(streams, start, end):
+                    yield data
+
+            yield Content(found.size, found.etag, found.modified_at, pieces)
+
+    async def write(self, path: str, data: bytes, sha256: str | None) -> FileEntry:
+        """See `SessionVolume.write`."""
+        asked = {"op": "write", "path": path, "sha256": sha256}
+        return _entry(await self._ask(asked, TypeAdapter(_Entry), data))
+
+    async def write_part(self, upload_id: str, offset: int, data: bytes) -> int:
+        """See `SessionVolume.write_part`."""
+        asked = {"op": "part", "upload": upload_id, "offset": offset}
+        return await self._ask(asked, _OFFSET, data)
+
+    async def uploaded(self, upload_id: str) -> int:
+        """See `SessionVolume.uploaded`."""
+        return await self._ask({"op": "uploaded", "upload": upload_id}, _OFFSET)
+
+    async def finish(self, path: str, upload_id: str, size: int, sha256: str | None) -> FileEntry:
+        """See `SessionVolume.finish`."""
+        asked = {"op": "finish", "path": path, "upload": upload_id, "size": size, "sha256": sha256}
+        return _entry(await self._ask(asked, TypeAdapter(_Entry)))
+
+    async def make_directory(self, path: str) -> None:
+        """See `SessionVolume.make_directory`."""
+        await self._ask({"op": "directory", "path": path}, TypeAdapter(None))
+
+    async def remove(self, path: str, *, recursive: bool) -> None:
+        """See `SessionVolume.remove`."""
+        asked = {"op": "remove", "path": path, "recursive": recursive}
+        await self._ask(asked, TypeAdapter(None))
+
+    async def pack(self, into: Path) -> Packed:
+        """See `SessionVolume.pack`."""
+        async with self._opened({"op": "pack"}) as streams:
+            with into.open("xb") as file:
+                total, waiting = 0, bytearray()
+                while data := await _piece(streams):
+                    total += len(data)
+                    if total > ARCHIVE_BYTES:
+                        raise service_error(VolumeError(QUOTA, "The session is too large."))
+                    waiting += data
+                    if len(waiting) >= WRITE_BYTES:
+                        await asyncio.to_thread(file.write, bytes(waiting))
+                        waiting.clear()
+                await asyncio.to_thread(file.write, waiting)
+            found = await _answer(streams, TypeAdapter(_Packed), OPERATION_S)
+        return Packed(found.entries, found.content_bytes, found.left_out)
+
+    async def restore(self, snapshot_id: str, token: str, replace: Replace) -> None:
+        """See `SessionVolume.restore`; nothing runs while the archive is unpacked."""
+        archive = await asyncio.to_thread(snapshots.checked_archive, self.archives, snapshot_id)
+
+        async def unpack() -> None:
+            async with self._pods.lock(self._claim):
+                # A host that died may have left one.
+                await self._pods.end_all(self._claim, but_for_files=True)
+            asked = {"op": "unpack", "body": archive.stat().st_size}
+            async with self._opened(asked) as streams:
+                sending = asyncio.create_task(_send_file(streams, archive))
+                try:
+                    await _answer(streams, TypeAdapter(None), None)
+                finally:
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
+
+        async def put_in_place() -> None:
+            await self._ask({"op": "put_in_place"}, TypeAdapter(None))
+            await asyncio.to_thread(snapshots.note_restore, self.archives, token)
+
+        await replace(unpack, put_in_place)
+
+    async def _ask(
+        self, request: dict[str, Any], shape: TypeAdapter[Any], body: bytes = b""
+    ) -> Any:
+        async with self._pods.operations, self._opened({**request, "body": len(body)}) as streams:
+            if body:
+                await _send(streams, body)
+            return await _answer(streams, shape, OPERATION_S)
+
+    @asynccontextmanager
+    async def _opened(self, request: dict[str, Any]) -> AsyncGenerator[Streams]:
+        """A process in a pod that has the request.
+
+        Raises:
+            EnvironmentUnavailable: it cannot be had, or broke.
+            ServiceError: it refuses.
+        """
+        async with self._pods.place(self._claim, self._user) as (pod, volume):
+            try:
+                command = (*_COMMAND, volume, self._mount, str(self._user))
+                streams = await self._api.exec(pod, command)
+                try:
+                    await _send(streams, json.dumps({"body": 0, **request}).encode() + b"\n")
+                    yield streams
+                finally:
+                    streams[1].transport.abort()
+            except VolumeError as error:
+                raise service_error(error) from error
+            except (ConnectionError, TimeoutError, EOFError) as error:
+                raise EnvironmentUnavailable(
+                    f"the session's files cannot be reached now ({type(error).__name__}); try again"
+                ) from error
+
+
+_OFFSET: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=FILE_BYTES, strict=True)])
+
+
+async def _send(streams: Streams, data: bytes) -> None:
+    streams[1].write(data)
+    async with asyncio.timeout(OPERATION_S):
+        await streams[1].drain()
+
+
+async def _send_file(streams: Streams, path: Path) -> None:
+    with path.open("rb") as file:
+        while data := await asyncio.to_thread(file.read, WRITE_BYTES):
+            await _send(streams, data)
+
+
+async def _answer(streams: Streams, shape: TypeAdapter[Any], within_s: float | None) -> Any:
+    """What the line that comes says.
+
+    Raises:
+        VolumeError: it says that it cannot be done.
+        ConnectionError, TimeoutError, EOFError: it does not come, or is not what it must be.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            answer: object = json.loads(await streams[0].readuntil(b"\n"))
+        if not isinstance(answer, dict):
+            raise ConnectionError("an answer is no object")
+        if "ok" in answer:
+            return shape.validate_python(answer["ok"])
+        refusal = _Refusal.model_validate(answer)
+    except (ValidationError, ValueError, RecursionError, asyncio.LimitOverrunError) as error:
+        raise ConnectionError(f"an answer is not as it must be: {type(error).__name__}") from None
+    raise VolumeError(refusal.error, refusal.message, refusal.field)
+
+
+async def _piece(streams: Streams) -> bytes:
+    async with asyncio.timeout(SILENCE_S):
+        (length,) = PIECE.unpack(await streams[0].readexactly(PIECE.size))
+        if length > PIECE_BYTES:
+            raise ConnectionError("a piece is too long")
+        return await streams[0].readexactly(length)
+
+
+async def _part(streams: Streams, start: int, end: int) -> AsyncGenerator[bytes]:
+    await _send(streams, json.dumps({"start": start, "end": end}).encode() + b"\n")
+    left = end - start
+    while left > 0:
+        async with asyncio.timeout(SILENCE_S):
+            data = await streams[0].read(min(CHUNK, left))
+        if not data:
+            raise ConnectionError("the file has become shorter while it was read")
+        left -= len(data)
+        yield data
+
+
+def _entry(found: _Entry) -> FileEntry:
+    return FileEntry(
+        name=found.name,
+        type=found.type,
+        size=found.size,
+        modified_at=found.modified_at,
+        executable=found.executable,
+    )
+
+
+def _name(claim: str) -> str:
+    return f"{claim}-files"
