@@ -131,6 +131,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 deletions.delete_executions,
                 deletions.complete_deletion,
                 deletions.claim_sessions,
+                deletions.claim_agents,
                 deletions.expire,
                 notices.deliver_notice,
                 notices.give_up_notice,
