@@ -1,4 +1,4 @@
-"""What is below a session: turns that wait for agents, agents' sessions, and their deletion."""
+"""What is below a session: turns that wait for agents, agents' sessions; and how notices are sent."""
 
 import hashlib
 
@@ -23,6 +23,9 @@ def upgrade() -> None:
     op.add_column("deletion", sa.Column("parent", sa.String()))
     op.create_index("ix_deletion_parent", "deletion", ["parent"])
     op.add_column("deletion", sa.Column("executions", _JSON))
+    op.add_column("notice", sa.Column("channel", sa.String()))
+    op.add_column("notice", sa.Column("recipient", sa.String()))
+    op.execute("UPDATE notice SET channel = 'webhook' WHERE state <> 'waiting' OR attempts > 0")
     actor = "(SELECT body ->> 'actorId' FROM run_config WHERE digest = invocation.config_digest)"
     op.execute(f"UPDATE invocation SET actor_id = {actor} WHERE actor_id IS NULL")
     op.execute(
