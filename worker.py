@@ -92,7 +92,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         catalog = ToolCatalog(store, settings.host_id)
         models = ModelCalls(store, settings, catalog, traces=traces)
         runs = RunActivities(store, settings, client)
-        notices = NoticeActivities(store, settings.webhook)
+        notices = NoticeActivities(store, settings.webhook, settings.email)
         agents = AgentActivities(store, settings)
         worker = Worker(
             client,
@@ -134,6 +134,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 deletions.delete_executions,
                 deletions.complete_deletion,
                 deletions.claim_sessions,
+                deletions.claim_agents,
                 deletions.expire,
                 notices.deliver_notice,
                 notices.give_up_notice,
@@ -153,8 +154,8 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
             await schedule_retention(client)
             _announce(settings, "worker")
             beside.append(asyncio.create_task(push_owed(client, store, settings)))
-            if settings.webhook is not None:
-                beside.append(asyncio.create_task(keep_notifying(store, client)))
+            notifying = keep_notifying(store, client, settings.webhook, settings.email)
+            beside.append(asyncio.create_task(notifying))
             await stop.wait()
             for task in beside:
                 task.cancel()

@@ -6,6 +6,7 @@ which its host must know.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
@@ -24,9 +25,11 @@ from contracts.deletion import (
 )
 from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.ids import sandbox_queue
+from contracts.runs import AGENT_WORKFLOW
 from contracts.sessions import SessionRecord
 from contracts.settings import Settings
-from contracts.turn import SIGNAL_CANCEL, CancelTurn
+from contracts.turn import SIGNAL_CANCEL, SIGNAL_TURN_ENDED, CancelTurn, TurnEnded
+from everloop.runs import WORKFLOW as RUN
 from store import Store
 
 _log = logging.getLogger(__name__)
@@ -37,6 +40,11 @@ CANCEL_S = 10.0
 LOOK_S = 0.1
 #: Seconds until Temporal's list of executions must be empty; its server takes ten to twenty.
 GONE_S = 60.0
+
+#: Workflows that waited for a turn and are told: more than can wait in a session at once.
+TOLD = 200
+#: Workflow ids in one question to Temporal.
+ASKED = 50
 
 #: Answers of a server that does not let us delete executions. Its own retention does, later.
 _REFUSES = (
@@ -76,6 +84,7 @@ class DeletionActivities:
             if session is not None and session.running is not None:
                 await self._cancel(key, session.running)
             await self._terminate(key)
+            await self._tell(key, order.deletion_id)
             host = await self._store.environments.host_of(key)
             return RunsEnded(key, None if host is None else sandbox_queue(host))
 
@@ -95,15 +104,16 @@ class DeletionActivities:
             key = await self._store.deletions.subject(order.deletion_id)
             if key is None:
                 return
-            deleted: set[str] = set()
+            beside = await self._store.deletions.executions(order.deletion_id)
+            deleted: set[tuple[str, str]] = set()
             try:
                 async with asyncio.timeout(GONE_S):
-                    while runs := await self._runs(key):
+                    while runs := await self._runs(key, beside):
                         # One that is listed as open would be deleted much later: the server first
                         # waits for its list.
-                        closed = {run_id for run_id, is_open in runs.items() if not is_open}
-                        for run_id in closed - deleted:
-                            await self._delete_run(key, run_id)
+                        closed = {run for run, is_open in runs.items() if not is_open}
+                        for run in closed - deleted:
+                            await self._delete_run(*run)
                         deleted |= closed
                         await asyncio.sleep(LOOK_S)
             except TimeoutError:
@@ -128,6 +138,11 @@ class DeletionActivities:
     async def claim_sessions(self, order: DeletionOrder) -> OpenDeletions:
         """Open deletions for some of the actor's sessions."""
         return OpenDeletions(await self._store.deletions.claim_sessions(order.deletion_id))
+
+    @activity.defn(name=DeletionActivity.CLAIM_AGENTS)
+    async def claim_agents(self, order: DeletionOrder) -> OpenDeletions:
+        """Open deletions for sessions of the session's agents, some at a time."""
+        return OpenDeletions(await self._store.deletions.claim_agents(order.deletion_id))
 
     @activity.defn(name=DeletionActivity.EXPIRE)
     async def expire(self) -> OpenDeletions:
@@ -168,6 +183,17 @@ class DeletionActivities:
         except TimeoutError:
             _log.warning("a turn did not end when it was cancelled; its run is terminated")
 
+    async def _tell(self, key: str, deletion_id: str) -> None:
+        """Tell the workflows that wait for a turn that nothing will come."""
+        waiting = await self._store.deletions.keep_executions(deletion_id)
+        for workflow_id in waiting[:TOLD]:
+            handle = self._client.get_workflow_handle(workflow_id)
+            try:
+                await handle.signal(SIGNAL_TURN_ENDED, TurnEnded(key, ""))
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+
     async def _terminate(self, key: str) -> None:
         try:
             await self._client.get_workflow_handle(key).terminate(reason="the session is deleted")
@@ -175,11 +201,24 @@ class DeletionActivities:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
-    async def _runs(self, key: str) -> dict[str, bool]:
-        """The runs that Temporal lists, and whether each is listed as open."""
-        found = self._client.list_workflows(f"WorkflowId = '{key}'")
+    async def _runs(self, key: str, beside: Sequence[str]) -> dict[tuple[str, str], bool]:
+        """The runs that Temporal lists, as workflow and run id, and whether each is open.
+
+        Beside the session's own those that ran its calls of agents, and those that waited for its
+        turns: what was asked and answered stands in their histories.
+        """
+        wanted = [f"WorkflowId = '{key}'", f"WorkflowId STARTS_WITH '{key}/agent/'"]
+        for start in range(0, len(beside), ASKED):
+            names = ", ".join(f"'{quoted(each)}'" for each in beside[start : start + ASKED])
+            wanted.append(
+                f"WorkflowType IN ('{RUN}', '{AGENT_WORKFLOW}') AND WorkflowId IN ({names})"
+            )
         is_open = WorkflowExecutionStatus.RUNNING
-        return {run.run_id: run.status is is_open async for run in found}
+        found: dict[tuple[str, str], bool] = {}
+        for query in wanted:
+            async for run in self._client.list_workflows(query):
+                found[run.id, run.run_id] = run.status is is_open
+        return found
 
     async def _delete_run(self, key: str, run_id: str) -> None:
         execution = WorkflowExecution(workflow_id=key, run_id=run_id)
@@ -192,3 +231,8 @@ class DeletionActivities:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+
+
+def quoted(workflow_id: str) -> str:
+    """A workflow id, which its caller chose, as a literal of a visibility query."""
+    return workflow_id.replace("\\", "\\\\").replace("'", "\\'")

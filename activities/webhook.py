@@ -6,17 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from contracts.notices import NoticeKind, NoticeRecord
+from activities.told import arguments_of, lines_of, url_of
+from contracts.notices import NoticeRecord
 from contracts.webhook_settings import WebhookSettings
-
-#: Characters of a call's arguments as JSON; of longer ones the API shows the whole.
-TOLD_ARGUMENTS = 4000
-
-_HEADLINES = {
-    NoticeKind.OPENED: "A decision is waited for",
-    NoticeKind.ESCALATED: "A decision was passed on",
-    NoticeKind.CLOSED: "A decision was closed",
-}
 
 
 def request_of(found: NoticeRecord, settings: WebhookSettings) -> tuple[bytes, dict[str, str]]:
@@ -64,38 +56,18 @@ def _plain(found: NoticeRecord, settings: WebhookSettings) -> dict[str, Any]:
         "decidedBy": about.decided_by,
     }
     if settings.arguments:
-        told["arguments"] = _short(found)
+        told["arguments"] = arguments_of(found)
     return {
         "id": found.id,
         "kind": found.kind.value,
         "at": found.at.isoformat(),
         "decision": told,
-        "url": _url(found, settings),
+        "url": url_of(found, settings.public_url),
     }
 
 
 def _slack(found: NoticeRecord, settings: WebhookSettings) -> dict[str, Any]:
-    about = found.decision
-    status = about.status.value
-    by = f" by {about.decided_by}" if about.decided_by else ""
-    until = f", until {about.due_at:%Y-%m-%d %H:%M} UTC" if about.due_at else ""
-    who = f"{about.gate.terms.deciders} may decide{until}"
-    lines = [
-        f"{_HEADLINES[found.kind]}: {about.tool}",
-        f"{about.harness_id}, session {about.runtime_session_id}",
-        f"{status}{by}" if found.kind is NoticeKind.CLOSED else f"{status}: {who}",
-    ]
-    if settings.arguments and (arguments := _short(found)) is not None:
-        lines.append(json.dumps(arguments, ensure_ascii=False))
+    lines = lines_of(found, arguments=settings.arguments)
     # Names come from models and from tool servers: none may ping a channel or fake a link.
     safe = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in lines]
-    return {"text": "\n".join([*safe, _url(found, settings)])}
-
-
-def _short(found: NoticeRecord) -> dict[str, Any] | None:
-    arguments = found.decision.arguments
-    return arguments if len(json.dumps(arguments)) <= TOLD_ARGUMENTS else None
-
-
-def _url(found: NoticeRecord, settings: WebhookSettings) -> str:
-    return f"{settings.public_url}/everloop/v1/decisions/{found.decision.id}"
+    return {"text": "\n".join([*safe, url_of(found, settings.public_url)])}

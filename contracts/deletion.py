@@ -39,6 +39,7 @@ class DeletionActivity(StrEnum):
     COMPLETE_DELETION = "complete_deletion"
     CLAIM_SESSIONS = "claim_sessions"
     EXPIRE = "expire"
+    CLAIM_AGENTS = "claim_agents"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class DeletionRecord:
         requested_by: the access key id that asked; `everloop` for retention.
         requested_at: UTC.
         completed_at: UTC; None while it runs.
-        counts: rows by table, and Temporal's runs as `temporal_runs`.
+        counts: rows by table, Temporal's runs as `temporal_runs`, and sessions of agents, each with
+            a deletion of its own, as `agent_sessions`.
+        agents: the deletions of its agents' sessions.
     """
 
     id: str
@@ -103,3 +106,4 @@ class DeletionRecord:
     requested_at: datetime
     completed_at: datetime | None
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    agents: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Notices: what Everloop tells others by itself, when a decision opens, passes on, or closes.
 
 A notice is written in the transaction that changes the decision, and sent by a workflow of its own.
+A worker that sends notices by several ways, or to several people, first makes one of it for each.
 Workflows and their history name it by its id; what it says is read from the store when it is sent.
 """
 
@@ -28,6 +29,13 @@ class NoticeKind(StrEnum):
     ESCALATED = "escalated"
     #: Whichever way; the decision's status says which.
     CLOSED = "closed"
+
+
+class NoticeChannel(StrEnum):
+    """How a notice is sent."""
+
+    WEBHOOK = "webhook"
+    EMAIL = "email"
 
 
 class NoticeState(StrEnum):
@@ -68,6 +76,8 @@ class NoticeRecord:
         error: why it could not be delivered the last time; None when there was no such time.
         settled_at: when it was delivered or given up, UTC.
         decision: what it is about, as it stands now and without votes.
+        channel: how it is sent; None before a worker that sends notices has seen it.
+        recipient: the address that it is mailed to.
     """
 
     id: str
@@ -78,3 +88,5 @@ class NoticeRecord:
     error: str | None
     settled_at: datetime | None
     decision: DecisionRecord
+    channel: NoticeChannel | None = None
+    recipient: str | None = None

@@ -305,6 +305,7 @@ class RunRecord:
         usage: what its model calls used.
         paused: whether it waits for a decision about its budget.
         below: whether `live` does nothing but wait for agents that wait for people.
+        deleted: whether its session is being deleted.
     """
 
     live: str | None
@@ -316,8 +317,9 @@ class RunRecord:
     usage: Usage
     paused: bool = False
     below: bool = False
+    deleted: bool = False
 
     @property
     def over(self) -> bool:
         """Whether nothing will happen to it any more."""
-        return self.live is None and not self.waiting and not self.paused
+        return self.deleted or (self.live is None and not self.waiting and not self.paused)

@@ -49,12 +49,14 @@ class AgentCall:
         tool_use_id: the call.
         waits: what the caller believes of the agent, to be told once it is otherwise; None for a
             caller of a release that was not told, and that waits for the end.
+        again: whether the agent's run has begun; one that is gone by now does not begin anew.
     """
 
     session: str
     invocation_id: str
     tool_use_id: str
     waits: bool | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)

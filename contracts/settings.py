@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contracts.email_settings import EmailSettings
 from contracts.env_values import choice as _choice
 from contracts.env_values import flag as _flag
 from contracts.env_values import items as _list
@@ -64,7 +65,8 @@ class Settings:
         sandbox: what environments of this machine may use and reach.
         retention_days: days after its last use that a session is deleted; None keeps it.
         receipt_days: days that receipts of deletions are kept; None keeps them.
-        webhook: where notices are sent; None sends none.
+        webhook: where notices are posted; None posts none.
+        email: how and to whom notices are mailed; None mails none.
     """
 
     database_url: str
@@ -103,6 +105,7 @@ class Settings:
     volumes_dir: Path | None = None
     files_may_be_lost: bool = False
     webhook: WebhookSettings | None = None
+    email: EmailSettings | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -160,6 +163,7 @@ class Settings:
             retention_days=_days(env, "EVERLOOP_RETENTION_DAYS"),
             receipt_days=_days(env, "EVERLOOP_RECEIPT_DAYS"),
             webhook=WebhookSettings.from_env(env, api_url=f"http://{api_host}:{api_port}"),
+            email=EmailSettings.from_env(env, api_url=f"http://{api_host}:{api_port}"),
         )
 
 

@@ -58,7 +58,7 @@ class WebhookSettings:
     @property
     def is_local(self) -> bool:
         """Whether the receiver is on this machine."""
-        return _is_loopback(urlsplit(self.url).hostname)
+        return is_loopback(urlsplit(self.url).hostname)
 
 
 def _check(url: str) -> None:
@@ -71,13 +71,14 @@ def _check(url: str) -> None:
         raise ValueError("EVERLOOP_WEBHOOK_URL is no URL")
     if parts.username is not None or parts.password is not None:
         raise ValueError("EVERLOOP_WEBHOOK_URL must hold no user or password")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ValueError(
             "EVERLOOP_WEBHOOK_URL must begin with https://; http:// is for this machine's loopback"
         )
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine."""
     if host == "localhost":
         return True
     try:

@@ -23,6 +23,10 @@ deletion = sa.Table(
     sa.Column("requested_at", Utc, nullable=False),
     sa.Column("completed_at", Utc),
     sa.Column("counts", Document(dict[str, int]), nullable=False),
+    #: The deletion of the session that called the agent whose session this is.
+    sa.Column("parent", sa.String, index=True),
+    #: Temporal's workflows beside the session's own that go with it; gone with `subject`.
+    sa.Column("executions", Document(tuple[str, ...])),
     sa.UniqueConstraint("subject", "kind", "account"),
 )
 sa.Index("ix_deletion_digest", deletion.c.account, deletion.c.digest)

@@ -7,6 +7,7 @@ loses no count.
 
 import hashlib
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,7 +44,11 @@ _MARK = sa.update(session).where(session.c.key == sa.bindparam("key_")).values(d
 _COMPLETE = (
     sa.update(deletion)
     .where(deletion.c.id == sa.bindparam("id_"), deletion.c.completed_at.is_(None))
-    .values(completed_at=sa.bindparam("at_", type_=deletion.c.completed_at.type), subject=None)
+    .values(
+        completed_at=sa.bindparam("at_", type_=deletion.c.completed_at.type),
+        subject=None,
+        executions=None,
+    )
 )
 _BUSY = (
     sa.select(invocation.c.invocation_id)
@@ -53,17 +58,78 @@ _BUSY = (
     )
     .exists()
 )
+_IN_USE = sa.or_(
+    session.c.active_at >= sa.bindparam("before_", type_=session.c.active_at.type),
+    session.c.running.is_not(None),
+    _BUSY,
+)
+
+
+def _callers_in_use() -> sa.CTE:
+    """Sessions that are above an agent's session which is in use."""
+    of_agents = session.c.called_from.is_not(None)
+    callers = (
+        sa.select(session.c.called_from.label("key"))
+        .where(of_agents, _IN_USE)
+        .cte("callers", recursive=True)
+    )
+    above = sa.select(session.c.called_from).join(callers, callers.c.key == session.c.key)
+    return callers.union(above.where(of_agents))
+
+
 _EXPIRED = (
     sa.select(session.c.key)
     .where(
         session.c.account == sa.bindparam("account_"),
-        session.c.active_at < sa.bindparam("before_", type_=session.c.active_at.type),
-        session.c.running.is_(None),
-        ~_BUSY,
+        ~_IN_USE,
         ~session.c.deleting,
+        session.c.key.not_in(sa.select(_callers_in_use().c.key)),
     )
     .order_by(session.c.active_at)
     .limit(PAGE)
+)
+
+
+#: Temporal's workflows that one deletion names: a session of so many runs is deleted without those
+#: that came before, which Temporal's own retention deletes.
+MAX_EXECUTIONS = 10_000
+
+_AGENTS_OF = (
+    sa.select(session.c.key)
+    .where(
+        session.c.called_from == sa.bindparam("key_"),
+        ~sa.exists().where(
+            deletion.c.kind == DeletionKind.SESSION.value,
+            deletion.c.subject == session.c.key,
+            deletion.c.parent.is_not(None),
+        ),
+    )
+    .order_by(session.c.key)
+    .limit(PAGE)
+)
+_ADOPT = (
+    sa.update(deletion)
+    .where(deletion.c.id == sa.bindparam("id_"), deletion.c.parent.is_(None))
+    .values(parent=sa.bindparam("parent_"))
+)
+_OF_PARENT = deletion.c.parent == sa.bindparam("parent_")
+_OPEN_AGENTS = (
+    sa.select(deletion.c.id)
+    .where(_OF_PARENT, deletion.c.completed_at.is_(None))
+    .order_by(deletion.c.id)
+    .limit(PAGE)
+)
+_AGENTS = sa.select(deletion.c.id).where(_OF_PARENT).order_by(deletion.c.id)
+_REPLIES = (
+    sa.select(invocation.c.reply_to)
+    .where(invocation.c.session == sa.bindparam("key_"), invocation.c.reply_to.is_not(None))
+    .order_by(invocation.c.created_at.desc())
+    .limit(MAX_EXECUTIONS)
+)
+_KEEP = (
+    sa.update(deletion)
+    .where(deletion.c.id == sa.bindparam("id_"))
+    .values(executions=sa.bindparam("executions_", type_=deletion.c.executions.type))
 )
 
 
@@ -137,6 +203,56 @@ class Deletions:
 
         return await self._database.write(work)
 
+    async def claim_agents(self, deletion_id: str) -> tuple[str, ...]:
+        """Open the deletions of sessions in which agents of a session ran, and count them.
+
+        Whoever went on with such a session, and however it was used since: it goes.
+
+        Returns:
+            Ids of deletions to carry out, `PAGE` at most; none when all are complete.
+        """
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
+            if order.subject is None:
+                return ()
+            left = connection.execute(_AGENTS_OF, {"key_": order.subject}).scalars().all()
+            for key in left:
+                connection.execute(_MARK, {"key_": key})
+                kind, reason = DeletionKind.SESSION, DeletionReason(order.reason)
+                made = _begin(connection, order.account, kind, key, order.requested_by, reason)
+                adopted = connection.execute(_ADOPT, {"id_": made.id, "parent_": order.id})
+                _count(connection, order.id, {"agent_sessions": adopted.rowcount})
+            open_ones = connection.execute(_OPEN_AGENTS, {"parent_": order.id}).scalars().all()
+            return tuple(open_ones)
+
+        return await self._database.write(work)
+
+    async def keep_executions(self, deletion_id: str) -> tuple[str, ...]:
+        """Keep the names of Temporal's workflows that waited for turns of a session.
+
+        Returns:
+            They, `MAX_EXECUTIONS` of the newest at most.
+        """
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
+            if order.subject is None:
+                return ()
+            found = connection.execute(_REPLIES, {"key_": order.subject}).scalars().all()
+            kept = tuple(dict.fromkeys((*(order.executions or ()), *found)))
+            connection.execute(_KEEP, {"id_": order.id, "executions_": kept})
+            return kept
+
+        return await self._database.write(work)
+
+    async def executions(self, deletion_id: str) -> tuple[str, ...]:
+        """What `keep_executions` kept."""
+        row = await self._database.read(
+            lambda connection: connection.execute(_BY_ID, {"id_": deletion_id}).first()
+        )
+        return () if row is None else row.executions or ()
+
     async def expire(self, account: str, *, before: datetime) -> None:
         """Open the deletions of the sessions, `PAGE` at most, that were last active before."""
 
@@ -172,12 +288,15 @@ class Deletions:
         Raises:
             ServiceError: ResourceNotFoundException.
         """
-        row = await self._database.read(
-            lambda connection: connection.execute(_BY_ID, {"id_": deletion_id}).first()
-        )
-        if row is None or row.account != account:
-            raise ServiceError(AwsError.NOT_FOUND, f"There is no deletion {deletion_id}.")
-        return _record(row)
+
+        def work(connection: Connection) -> DeletionRecord:
+            row = connection.execute(_BY_ID, {"id_": deletion_id}).first()
+            if row is None or row.account != account:
+                raise ServiceError(AwsError.NOT_FOUND, f"There is no deletion {deletion_id}.")
+            agents = connection.execute(_AGENTS, {"parent_": deletion_id}).scalars().all()
+            return replace(_record(row), agents=tuple(agents))
+
+        return await self._database.read(work)
 
     async def delete_rows(self, deletion_id: str, *, limit: int = BATCH_ROWS) -> int:
         """Delete a batch of rows of a session, and count them in its receipt.
@@ -191,7 +310,7 @@ class Deletions:
             if order.subject is None:
                 return 0
             deleted = delete_batch(connection, order.subject, limit)
-            _count(connection, order, deleted)
+            _count(connection, order.id, deleted)
             return sum(deleted.values())
 
         return await self._database.write(work)
@@ -200,8 +319,7 @@ class Deletions:
         """Count what was deleted elsewhere."""
 
         def work(connection: Connection) -> None:
-            order = connection.execute(_BY_ID, {"id_": deletion_id}).one()
-            _count(connection, order, {what: number})
+            _count(connection, deletion_id, {what: number})
 
         await self._database.write(work)
 
@@ -286,12 +404,14 @@ def _begin(
     return _record(found)
 
 
-def _count(connection: Connection, order: Row[Any], more: dict[str, int]) -> None:
-    counts = dict(order.counts)
+def _count(connection: Connection, deletion_id: str, more: dict[str, int]) -> None:
+    counts = dict(connection.execute(_BY_ID, {"id_": deletion_id}).one().counts)
     for name, number in more.items():
         if number:
             counts[name] = counts.get(name, 0) + number
-    connection.execute(sa.update(deletion).where(deletion.c.id == order.id).values(counts=counts))
+    connection.execute(
+        sa.update(deletion).where(deletion.c.id == deletion_id).values(counts=counts)
+    )
 
 
 def _record(row: Row[Any]) -> DeletionRecord:

@@ -74,6 +74,12 @@ _WAITS = (
     .values(waits_below=sa.bindparam("waits"))
 )
 _DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
+#: Locked, so that a deletion which marks it comes before this or after.
+_CALLER = (
+    sa.select(session.c.deleting)
+    .where(session.c.key == sa.bindparam("key_"))
+    .with_for_update(read=True)
+)
 #: Locked, so that the deletion of the last session that used it waits.
 _CONFIG = (
     sa.select(run_config.c.digest)
@@ -97,9 +103,15 @@ def admit(
     reply_to: str | None,
     actor_id: str | None,
     trace: TraceContext | None,
+    called_from: str | None,
 ) -> InvocationRecord:
     """See `Turns.admit`."""
     now = datetime.now(UTC)
+    if called_from is not None:
+        caller = connection.execute(_CALLER, {"key_": called_from}).first()
+        if caller is None or caller.deleting:
+            # What goes with the calling session must not begin behind the back of its deletion.
+            raise ServiceError(AwsError.CONFLICT, "The calling session is deleted.")
     begin_session(
         connection,
         session_key,
@@ -107,6 +119,7 @@ def admit(
         harness_id=harness_id,
         runtime_session_id=runtime_session_id,
         actor_id=actor_id,
+        called_from=called_from,
     )
     locked = LockedSession.lock(connection, session_key)
     if connection.execute(_DELETING, {"key_": session_key}).scalar_one():

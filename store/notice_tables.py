@@ -24,6 +24,10 @@ notice = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.String),
     sa.Column("settled_at", Utc),
+    #: How it is sent, once a worker has seen it: notices are written by those who do not know.
+    sa.Column("channel", sa.String),
+    #: The address that it is mailed to.
+    sa.Column("recipient", sa.String),
 )
 sa.Index("ix_notice_list", notice.c.account, notice.c.at, notice.c.id)
 sa.Index("ix_notice_state", notice.c.account, notice.c.state, notice.c.at, notice.c.id)

@@ -1,5 +1,7 @@
 """Notices: what is to be sent, what became of it, and the list of both."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from contracts.decisions import DecisionStatus
-from contracts.notices import DELIVERY_S, NoticeKind, NoticeRecord, NoticeState
+from contracts.notices import (
+    DELIVERY_S,
+    NoticeChannel,
+    NoticeKind,
+    NoticeRecord,
+    NoticeState,
+)
 from store.decision_rows import record as decision_record
 from store.decision_tables import decision
 from store.engine import Database
@@ -24,18 +32,45 @@ TOO_OLD = "It was more than a day old when there was first somewhere to send it.
 
 _WAITS = notice.c.state == sa.literal_column(f"'{NoticeState.WAITING.value}'")
 _DUE = (
-    sa.select(notice.c.id)
+    sa.select(notice.c.id, notice.c.channel)
     .where(_WAITS, notice.c.due_at <= sa.bindparam("now_", type_=notice.c.due_at.type))
     .order_by(notice.c.due_at)
     .limit(MAX_DUE)
 )
 _ONE = notice.c.id == sa.bindparam("id_")
 _CHANGE = sa.update(notice).where(_ONE, _WAITS)
-_OWN = ("id", "kind", "at", "state", "due_at", "attempts", "error", "settled_at")
+_OWN = (
+    "id",
+    "kind",
+    "at",
+    "state",
+    "due_at",
+    "attempts",
+    "error",
+    "settled_at",
+    "channel",
+    "recipient",
+)
 _WITH_DECISION = sa.select(
     *(notice.c[name].label(f"notice_{name}") for name in _OWN), *decision.c
 ).join_from(notice, decision, notice.c.decision == decision.c.id)
 _READ = _WITH_DECISION.where(_ONE)
+
+
+_ROW = sa.select(notice).where(_ONE, _WAITS).with_for_update()
+
+
+@dataclass(frozen=True)
+class Due:
+    """A notice that waits for a workflow.
+
+    Attributes:
+        id: which.
+        spread: whether it is known how it is sent.
+    """
+
+    id: str
+    spread: bool
 
 
 class Notices:
@@ -45,13 +80,57 @@ class Notices:
         """Work on a database."""
         self._database = database
 
-    async def due(self) -> tuple[str, ...]:
-        """Ids of notices that wait for a workflow, oldest first, `MAX_DUE` at most."""
+    async def due(self, channels: Sequence[NoticeChannel]) -> tuple[Due, ...]:
+        """Notices that wait for a workflow, oldest first, `MAX_DUE` at most.
 
-        def work(connection: Connection) -> tuple[str, ...]:
-            return tuple(connection.execute(_DUE, {"now_": datetime.now(UTC)}).scalars())
+        Args:
+            channels: only those that are sent in one of these ways, or in none yet.
+        """
+        statement = _DUE.where(
+            sa.or_(
+                notice.c.channel.is_(None), notice.c.channel.in_(each.value for each in channels)
+            )
+        )
+
+        def work(connection: Connection) -> tuple[Due, ...]:
+            rows = connection.execute(statement, {"now_": datetime.now(UTC)})
+            return tuple(Due(row.id, row.channel is not None) for row in rows)
 
         return await self._database.read(work)
+
+    async def get(self, notice_id: str) -> NoticeRecord | None:
+        """A notice; None when it went with its session."""
+
+        def work(connection: Connection) -> NoticeRecord | None:
+            row = connection.execute(_READ, {"id_": notice_id}).first()
+            return None if row is None else _record(row)
+
+        return await self._database.read(work)
+
+    async def spread(
+        self, notice_id: str, ways: Sequence[tuple[NoticeChannel, str | None]]
+    ) -> None:
+        """Make one notice for each way in which a notice is to be sent, once.
+
+        Args:
+            notice_id: the notice, which takes the first way.
+            ways: channel, and the recipient's address of mail; at least one.
+        """
+
+        def work(connection: Connection) -> None:
+            row = connection.execute(_ROW, {"id_": notice_id}).mappings().first()
+            if row is None or row["channel"] is not None:
+                return
+            (channel, recipient), *others = ways
+            connection.execute(
+                _CHANGE.values(channel=channel.value, recipient=recipient), {"id_": notice_id}
+            )
+            for number, (channel, recipient) in enumerate(others, start=2):
+                way = {"channel": channel.value, "recipient": recipient}
+                copy = {**row, "id": f"{notice_id}.{number}", **way}
+                connection.execute(sa.insert(notice), copy)
+
+        await self._database.write(work)
 
     async def given(self, notice_id: str) -> None:
         """Write down that a workflow has a notice; it is due again when that must have ended."""
@@ -87,9 +166,15 @@ class Notices:
         """Write down that the receiver has a notice."""
         await self._change(notice_id, **_settled(NoticeState.DELIVERED))
 
-    async def give_up(self, notice_id: str) -> None:
-        """Write down that a notice is not sent any more, unless it is delivered."""
-        await self._change(notice_id, **_settled(NoticeState.FAILED))
+    async def give_up(self, notice_id: str, why: str | None = None) -> None:
+        """Write down that a notice is not sent any more, unless it is delivered.
+
+        Args:
+            notice_id: which.
+            why: the reason; without one that of the last attempt stays.
+        """
+        reason = {} if why is None else {"error": why}
+        await self._change(notice_id, **_settled(NoticeState.FAILED), **reason)
 
     async def list(
         self, account: str, *, state: NoticeState | None, limit: int, after: str | None
@@ -151,4 +236,6 @@ def _record(row: Row[Any]) -> NoticeRecord:
         error=row.notice_error,
         settled_at=row.notice_settled_at,
         decision=decision_record(row),
+        channel=NoticeChannel(row.notice_channel) if row.notice_channel else None,
+        recipient=row.notice_recipient,
     )

@@ -48,6 +48,7 @@ _OUTPUT = (
     .limit(1)
 )
 _CALLS_SEQ = sa.select(session.c.calls_seq).where(session.c.key == sa.bindparam("session_"))
+_DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("session_"))
 
 
 class Runs:
@@ -115,6 +116,8 @@ class Runs:
 def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRecord:
     line = line_of(connection, session_key, invocation_id)
     key: dict[str, Any] = {"session_": session_key, "line": [row.invocation_id for row in line]}
+    if connection.execute(_DELETING, {"session_": session_key}).scalar_one():
+        return RunRecord(None, (), None, None, None, None, Usage(), deleted=True)
     live = next((row for row in line if row.state in _LIVE), None)
     if live is not None:
         below = live.waits_below

@@ -125,8 +125,9 @@ def begin_session(
     harness_id: str,
     runtime_session_id: str,
     actor_id: str | None = None,
+    called_from: str | None = None,
 ) -> None:
-    """See that a session's row is there; the first actor stays."""
+    """See that a session's row is there; the first actor stays, and so does the first caller."""
     now = datetime.now(UTC)
     row = {
         "key": key,
@@ -136,6 +137,7 @@ def begin_session(
         "created_at": now,
         "active_at": now,
         "actor_id": actor_id,
+        "called_from": called_from,
         "last_cursor": 0,
         "last_seq": 0,
         "settled_step": -1,

@@ -184,6 +184,8 @@ session = sa.Table(
     sa.Column("forked_from", sa.String, index=True),
     #: How many they were.
     sa.Column("forked_seq", sa.Integer),
+    #: The session whose call it runs, when an agent runs in it: it goes with that one.
+    sa.Column("called_from", sa.String, index=True),
     #: Of the request that forked it.
     sa.Column("fork_digest", sa.String),
     sa.Column("defaults", Document(SessionDefaults)),

@@ -42,6 +42,7 @@ class Turns:
         reply_to: str | None = None,
         actor_id: str | None = None,
         trace: TraceContext | None = None,
+        called_from: str | None = None,
     ) -> InvocationRecord:
         """Keep an invocation and what it brings, before any workflow hears of it.
 
@@ -57,6 +58,7 @@ class Turns:
             reply_to: the workflow that is told of its end.
             actor_id: on whose behalf it runs.
             trace: the span in which the caller invoked; that of the first admission counts.
+            called_from: the session whose call it runs, when an agent is asked.
 
         Returns:
             The invocation; when it was admitted before, as it stands now.
@@ -64,7 +66,8 @@ class Turns:
         Raises:
             ServiceError: ValidationException, with reason IdempotentParameterMismatchException when
                 the id was used for another request; ResourceNotFoundException when the harness is
-                deleted meanwhile; ThrottlingException while the session is deleted.
+                deleted meanwhile; ThrottlingException while the session is deleted;
+                ConflictException while the calling one is.
             ConfigGone: the configuration must be stored anew.
         """
         try:
@@ -85,6 +88,7 @@ class Turns:
                 reply_to=reply_to,
                 actor_id=actor_id,
                 trace=trace,
+                called_from=called_from,
             )
         )
 

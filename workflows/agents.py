@@ -128,7 +128,13 @@ class Agents:
         session = workflow.info().workflow_id
         child = await workflow.start_child_workflow(
             AGENT_WORKFLOW,
-            AgentCall(session, self._invocation_id, call.id, waits=call.id in self._waiting),
+            AgentCall(
+                session,
+                self._invocation_id,
+                call.id,
+                waits=call.id in self._waiting,
+                again=call.id in self._unwatched,
+            ),
             id=f"{session}/agent/{call.id}",
             task_queue=call.queue,
             result_type=AgentStanding | None,  # pyright: ignore[reportArgumentType]

@@ -2,10 +2,13 @@
 
 In order, for a session:
 1. What runs in it is cancelled and its run ended; the store lets no more invocations in.
-2. Its host drops its environment with all files.
-3. Its rows go, in every table.
-4. Its executions in Temporal go.
-5. The receipt is completed; from then on it does not name what was deleted.
+2. Meanwhile the sessions of the agents that it called are deleted as it is, each by a workflow of
+   its own, and those of their agents.
+3. Its host drops its environment with all files.
+4. Its rows go, in every table.
+5. Its executions in Temporal go.
+6. Once its agents' sessions are gone, too, the receipt is completed; from then on it does not name
+   what was deleted.
 
 A host that does not answer is asked again until it does; the rest is gone by then. An actor's
 sessions are deleted one by one, as sessions are, until none is left.
@@ -66,6 +69,7 @@ class DeleteSession:
         ended = RunsEnded(order.session, order.queue)
         if order.queue is None:
             ended = await _do(DeletionActivity.END_RUNS, order, RunsEnded)
+        agents = asyncio.create_task(_delete_agents(order))
         dropped = await _drop(ended)
         await _do(DeletionActivity.DELETE_ROWS, order)
         wait = FIRST_WAIT
@@ -79,6 +83,7 @@ class DeleteSession:
             dropped = await _drop(ended)
         # What was still being written when the rest went.
         await _do(DeletionActivity.DELETE_ROWS, order)
+        await agents
         await _do(DeletionActivity.DELETE_EXECUTIONS, order)
         await _do(DeletionActivity.COMPLETE_DELETION, order)
 
@@ -102,6 +107,18 @@ class DeleteActor:
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(order)
         await _do(DeletionActivity.COMPLETE_DELETION, order)
+
+
+async def _delete_agents(order: DeletionOrder) -> None:
+    """Delete the sessions of a session's agents; each is deleted as every session is."""
+    # Deletions that began in earlier releases end as they began.
+    if not workflow.patched("agents-go-too"):
+        return
+    while True:
+        claimed = await _do(DeletionActivity.CLAIM_AGENTS, order, OpenDeletions)
+        if not claimed.sessions:
+            return
+        await delete_all(claimed.sessions)
 
 
 async def delete_all(deletion_ids: tuple[str, ...], kind: str = WORKFLOW_DELETE_SESSION) -> None:

@@ -11,6 +11,7 @@ As `workflows/run_harness.py`, with these differences:
 It never carries a task or a result: neither stands in its history or in the calling session's.
 """
 
+from dataclasses import replace
 from typing import NoReturn
 
 from temporalio import workflow
@@ -127,4 +128,4 @@ class RunAgent(RunHarness):
         return self._admitted
 
     def _renew(self) -> NoReturn:
-        workflow.continue_as_new(self._call)
+        workflow.continue_as_new(replace(self._call, again=True))

@@ -21,7 +21,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.context import session_key as workflow_id
 from activities.runs.admission import Asker, admit
-from activities.runs.outcome import state_of
+from activities.runs.outcome import read_state
 from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.records import InvocationState
 from contracts.runs import AdmitRun, AdmittedRun, ReadRun, RunActivity, RunState
@@ -80,7 +80,9 @@ class RunActivities:
             ApplicationError: retryable: the session is full, or Temporal did not take it.
         """
         record = await self._store.turns.invocation(run.session, run.invocation_id)
-        assert record is not None
+        if record is None:
+            # Its session was deleted; whoever reads the run learns so.
+            return False
         if record.state is not InvocationState.NEW:
             return record.state is InvocationState.OPEN
         waiting = bool(await self._store.calls.pending(run.session))
@@ -116,13 +118,17 @@ class RunActivities:
     @activity.defn(name=RunActivity.READ)
     async def read_run(self, ask: ReadRun) -> RunState:
         """How a run stands, with its result once it is over."""
-        record = await self._store.runs.get(ask.admitted.session, ask.admitted.invocation_id)
-        return state_of(record, ask)
+        return await read_state(self._store, ask)
 
     @activity.defn(name=RunActivity.ALIVE)
     async def run_is_alive(self, run: AdmittedRun) -> bool:
         """Whether somebody works on the run, or people have to."""
-        record = await self._store.runs.get(run.session, run.invocation_id)
+        try:
+            record = await self._store.runs.get(run.session, run.invocation_id)
+        except ServiceError as missing:
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
+            return False
         return record.live is None or await self._session_runs(run.session)
 
     @activity.defn(name=RunActivity.STOP)
@@ -132,9 +138,14 @@ class RunActivities:
         Returns:
             Whether it is over; else its session has been asked to end it.
         """
-        if await self._store.runs.withdraw(run.session, run.invocation_id):
+        try:
+            if await self._store.runs.withdraw(run.session, run.invocation_id):
+                return True
+            record = await self._store.runs.get(run.session, run.invocation_id)
+        except ServiceError as missing:
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
             return True
-        record = await self._store.runs.get(run.session, run.invocation_id)
         if record.live is None:
             return False
         handle = self._client.get_workflow_handle(run.session)

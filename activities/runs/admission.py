@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 
 from contracts.agents import Lineage
-from contracts.errors import invalid
+from contracts.errors import AwsError, ServiceError, invalid
 from contracts.faults import Faults
 from contracts.harness import OutputSpec, RunConfig
 from contracts.ids import RUNTIME_SESSION_ID, HarnessArn, session_key
@@ -52,6 +52,8 @@ async def admit(
     run: HarnessRun,
     asker: Asker,
     lineage: Lineage | None = None,
+    called_from: str | None = None,
+    begins: bool = True,
 ) -> AdmittedRun:
     """Keep an invocation; when it was admitted before, find it.
 
@@ -61,6 +63,8 @@ async def admit(
         run: what is asked for.
         asker: who asks.
         lineage: where it comes from, when another harness asks.
+        called_from: the session in which it asks.
+        begins: whether it may begin now; one that began earlier is only found.
 
     Raises:
         ServiceError: the run is refused; the message names what is wrong.
@@ -77,6 +81,8 @@ async def admit(
         harness_version=harness.version,
     )
     known = await store.turns.invocation(admitted.session, admitted.invocation_id)
+    if known is None and not begins:
+        raise ServiceError(AwsError.NOT_FOUND, "its session was deleted")
     if known is None:
         config = _config(run, harness, arn, lineage)
         config_digest = await store.configs.put(config)
@@ -94,6 +100,8 @@ async def admit(
         config_digest=config_digest,
         messages=(Message(role="user", blocks=(TextBlock(text=run.prompt),)),),
         reply_to=asker.workflow_id,
+        actor_id=config.actor_id,
+        called_from=called_from,
     )
     return replace(admitted, harness_version=config.harness_version)
 

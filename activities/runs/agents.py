@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.context import session_key as workflow_id
 from activities.runs.admission import Asker, admit
-from activities.runs.outcome import state_of
+from activities.runs.outcome import read_state
 from contracts.agents import MAX_AGENT_DEPTH, Agent, Lineage, agent_session_id
 from contracts.errors import AwsError, ServiceError
 from contracts.harness import RunConfig
@@ -43,13 +43,19 @@ class AgentActivities:
         """Keep the invocation that a call asks for.
 
         Returns:
-            The run; None when it was refused, which then is the call's result.
+            The run; None when it was refused, which then is the call's result, or when the call
+            went with its session.
 
         Raises:
             ApplicationError: retryable: the store cannot take it now.
         """
-        record = await self._store.calls.get(call.session, call.tool_use_id)
-        config = await self._store.turns.config(call.session, call.invocation_id)
+        try:
+            record = await self._store.calls.get(call.session, call.tool_use_id)
+            config = await self._store.turns.config(call.session, call.invocation_id)
+        except ServiceError as missing:
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
+            return None
         agents = config.config.extensions.agents or ()
         agent = next((each for each in agents if each.name == record.name), None)
         lineage = _lineage(config, call.session)
@@ -64,6 +70,8 @@ class AgentActivities:
                 _run_of(agent, call, config.actor_id, record.input["task"]),
                 Asker(workflow_id(), _KEY),
                 lineage,
+                called_from=call.session,
+                begins=not call.again,
             )
         except ServiceError as error:
             if error.detail.error in _PASSING:
@@ -74,21 +82,21 @@ class AgentActivities:
     @activity.defn(name=RunActivity.FINISH_AGENT)
     async def finish_agent(self, end: FinishAgent) -> None:
         """Make an agent's last words the result of its call."""
-        admitted = end.admitted
-        found = await self._store.runs.get(admitted.session, admitted.invocation_id)
-        state = state_of(found, ReadRun(admitted, False, MAX_AGENT_TEXT_BYTES))
-        status, text = _result(state)
-        await self._store.calls.finish(
-            end.call.session, end.call.tool_use_id, status=status, content=(text,)
-        )
+        ask = ReadRun(end.admitted, False, MAX_AGENT_TEXT_BYTES)
+        await self._finish(end.call, *_result(await read_state(self._store, ask)))
 
     async def _refuse(self, call: AgentCall, why: str) -> None:
-        await self._store.calls.finish(
-            call.session,
-            call.tool_use_id,
-            status=ToolStatus.ERROR,
-            content=(f"Error: the agent was not run: {why}",),
-        )
+        await self._finish(call, ToolStatus.ERROR, f"Error: the agent was not run: {why}")
+
+    async def _finish(self, call: AgentCall, status: ToolStatus, text: str) -> None:
+        try:
+            await self._store.calls.finish(
+                call.session, call.tool_use_id, status=status, content=(text,)
+            )
+        except ServiceError as missing:
+            # The calling session was deleted, and the call with it.
+            if missing.detail.error is not AwsError.NOT_FOUND:
+                raise
 
 
 def _lineage(config: RunConfig, session: str) -> Lineage:

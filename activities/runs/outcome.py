@@ -1,20 +1,37 @@
-"""From a turn in the store to what its caller gets: bounded, in the words of AWS's wire. Pure."""
+"""From a turn in the store to what its caller gets: bounded, in the words of AWS's wire."""
 
 import json
 from typing import Any
 
+from contracts.errors import AwsError, ServiceError
 from contracts.messages import Message, StopReason, TextBlock, ToolUseBlock
 from contracts.records import RunRecord
 from contracts.runs import ReadRun, RunFailure, RunState
 from contracts.usage import PICO_USD_PER_USD
-from everloop.errors import OUTPUT_MISSING
+from everloop.errors import OUTPUT_MISSING, STOPPED
 from everloop.runs import MAX_OUTPUT_BYTES, HarnessOutcome
+from store import Store
 
 Json = dict[str, Any]
+
+_DELETED = RunState(failure=RunFailure(STOPPED, "The session was deleted."))
+
+
+async def read_state(store: Store, ask: ReadRun) -> RunState:
+    """How a run stands; one whose session was deleted has failed."""
+    try:
+        record = await store.runs.get(ask.admitted.session, ask.admitted.invocation_id)
+    except ServiceError as missing:
+        if missing.detail.error is not AwsError.NOT_FOUND:
+            raise
+        return _DELETED
+    return state_of(record, ask)
 
 
 def state_of(record: RunRecord, ask: ReadRun) -> RunState:
     """How a run stands, for whoever waits for it."""
+    if record.deleted:
+        return _DELETED
     if not record.over:
         return RunState(waiting=record.live is None, below=record.below)
     if record.error is not None:

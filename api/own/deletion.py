@@ -100,6 +100,7 @@ def _show(deletion: DeletionRecord) -> dict[str, Any]:
         "completedAt": complete.isoformat() if complete else None,
         "status": "COMPLETE" if complete else "RUNNING",
         "deleted": deletion.counts,
+        "agents": list(deletion.agents),
     }
 
 

@@ -50,6 +50,8 @@ def _shown(found: NoticeRecord) -> dict[str, Any]:
         "kind": found.kind.value,
         "at": found.at,
         "state": found.state.value,
+        "channel": found.channel.value if found.channel else None,
+        "recipient": found.recipient,
         "attempts": found.attempts,
         "error": found.error,
         "settledAt": found.settled_at,

@@ -12,7 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.notices import NoticeActivities
 from contracts.approvals import Deciders, Terms
 from contracts.decisions import Gate
-from contracts.notices import NoticeOrder, NoticeRecord, NoticeState
+from contracts.notices import NoticeChannel, NoticeOrder, NoticeRecord, NoticeState
 from contracts.webhook_settings import WebhookSettings
 from store import Store, migrate
 from tests.receiver import SECRET, Receiver
@@ -47,8 +47,8 @@ async def ask(store: Store, name: str = "ls") -> NoticeOrder:
     play = await Play.begin(store)
     terms = Terms(deciders=Deciders(users=("ada",), roles=("finance",)))
     await play.ask_person("i1", replace(sandbox(name), gate=Gate(terms=terms)))
-    (notice_id,) = await store.notices.due()
-    return NoticeOrder(notice_id)
+    (due,) = await store.notices.due((NoticeChannel.WEBHOOK,))
+    return NoticeOrder(due.id)
 
 
 async def send(store: Store, webhook: WebhookSettings | None, order: NoticeOrder) -> None:

@@ -11,10 +11,13 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+import everloop
 from contracts.agents import MAX_AGENT_DEPTH, agent_session_id
 from contracts.ids import session_key
+from everloop.sessions import Sessions
 from tests.e2e.people import Json, Refused, gated, invocations, own, resumed, vote, waiting
 from tests.e2e.stack import APPROVAL, Stack, Told, new_session, say, wait_until
+from tests.e2e.test_deletion import rows_naming
 from tests.providers.background import in_background
 from tests.providers.said import Said
 from tests.providers.server import Asked, speaking
@@ -242,6 +245,41 @@ def test_an_agent_that_waits_does_not_hold_one_that_works(
     told = running.result(timeout=60)
     assert told.stop_reason == "end_turn"
     assert len([f for f in house.volume_files("both.txt")]) == 2
+
+
+async def test_a_deleted_session_takes_its_agents_along(house: Stack) -> None:
+    """While one waits for people two below, and although the worker is killed."""
+    helper = gated(house, {"tools": ["shell"], "action": "ask"})
+    middle = team(house, helper)
+    arn, session = team(house, middle), new_session()
+    client = await Client.connect(house.temporal)
+    prompt, name = f"Run the shell command `echo {session}`", f"order-{session}"
+    run = await everloop.Client(client).start(arn, prompt, id=name, session_id=session)
+    decision = await asyncio.to_thread(asked_below, house, arn, session)
+    of = Sessions.at(house.endpoint)
+    begun = await asyncio.to_thread(of.delete, arn.split("/")[1], session, wait_s=0)
+    await asyncio.to_thread(house.kill, "worker")
+    with pytest.raises(everloop.HarnessFailed, match="deleted"):
+        await run.result()
+
+    def receipt(deletion_id: str) -> Json | None:
+        found = of.deletion(deletion_id)
+        return found if found["status"] == "COMPLETE" else None
+
+    done = await asyncio.to_thread(
+        wait_until, lambda: receipt(begun["deletionId"]), within_s=90, what="it is not complete"
+    )
+    assert done is not None and done["deleted"]["agent_sessions"] == 1
+    (below,) = done["agents"]
+    inner = receipt(below)
+    assert inner is not None and len(inner["agents"]) == 1
+    with pytest.raises(Refused, match="404"):
+        own(house, "GET", f"decisions/{decision['decisionId']}")
+    for words in (session, decision["runtimeSessionId"]):
+        assert rows_naming(house, words) == []
+    key = session_key(ACCOUNT, arn.split("/")[1], session)
+    for query in (f"WorkflowId STARTS_WITH '{key}'", f"WorkflowId = '{name}'"):
+        assert [run.id async for run in client.list_workflows(query)] == []
 
 
 def parked(stack: Stack, key: str) -> bool:

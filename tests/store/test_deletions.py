@@ -174,6 +174,72 @@ async def test_an_actor_takes_along_every_session_and_every_fork(store: Store, u
     assert len(await others.messages()) == 5
 
 
+async def called(caller: Play, name: str) -> Play:
+    """The session of an agent that a session called."""
+    play = await a_full_session(caller.store)
+    child = Play(caller.store, session_key(ACCOUNT, HARNESS, name), play.config_digest)
+    await caller.store.turns.admit(
+        session=child.session,
+        account=ACCOUNT,
+        harness_id=HARNESS,
+        runtime_session_id=name,
+        invocation_id="run",
+        request_digest="d",
+        config_digest=child.config_digest,
+        messages=(says(SECRET),),
+        reply_to=f"{caller.session}/agent/call",
+        called_from=caller.session,
+    )
+    await child.store.turns.open(child.session, "run")
+    await child.close("run")
+    return child
+
+
+async def test_sessions_of_agents_go_with_their_caller_and_its_receipt_tells(
+    store: Store, url: str
+):
+    play = await a_full_session(store)
+    children = [await called(play, name) for name in ("agent-a", "agent-b")]
+    grandchild = await called(children[0], "agent-c")
+    # Somebody went on with one, and somebody deletes another one by itself.
+    await children[0].open("i5", says("And?"))
+    await children[0].close("i5")
+    begun = await store.deletions.begin_session(ACCOUNT, children[1].session, requested_by="OTHER")
+    order = await store.deletions.begin_session(ACCOUNT, play.session, requested_by="KEY")
+    with pytest.raises(ServiceError, match="calling session is deleted"):
+        await called(play, "agent-d")
+    claimed = await store.deletions.claim_agents(order.id)
+    assert claimed == await store.deletions.claim_agents(order.id)
+    assert len(claimed) == 2 and begun.id in claimed
+    for id_ in claimed:
+        for below in await store.deletions.claim_agents(id_):
+            await delete(store, await store.deletions.get(ACCOUNT, below))
+        assert await store.deletions.keep_executions(id_) == (f"{play.session}/agent/call",)
+        await delete(store, await store.deletions.get(ACCOUNT, id_))
+        assert await store.deletions.executions(id_) == ()
+    assert await store.deletions.claim_agents(order.id) == ()
+    receipt = await delete(store, order)
+    assert set(receipt.agents) == set(claimed)
+    assert receipt.counts["agent_sessions"] == 2
+    for each in (play, *children, grandchild):
+        assert await cells_with(url, each.session) == []
+
+
+async def test_a_session_does_not_expire_while_an_agent_below_is_in_use(store: Store):
+    play = await a_full_session(store)
+    child = await called(play, "agent-a")
+    grandchild = await called(child, "agent-b")
+    await grandchild.open("i5", says("And?"))
+    later = datetime.now(UTC) + timedelta(days=1)
+    await store.deletions.expire(ACCOUNT, before=later)
+    subjects = {await store.deletions.subject(id_) for id_, _ in await store.deletions.left_open()}
+    assert not subjects & {play.session, child.session, grandchild.session}
+    await grandchild.close("i5")
+    await store.deletions.expire(ACCOUNT, before=later)
+    subjects = {await store.deletions.subject(id_) for id_, _ in await store.deletions.left_open()}
+    assert subjects >= {play.session, child.session, grandchild.session}
+
+
 async def test_only_what_nobody_used_for_long_expires(store: Store):
     idle, waiting, running, queued = [await Play.begin(store) for _ in range(4)]
     await idle.open("i1")

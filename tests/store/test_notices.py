@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from contracts.approvals import Deciders, Escalation
 from contracts.errors import AwsError, ErrorDetail, ServiceError
 from contracts.messages import StopReason
-from contracts.notices import NoticeKind, NoticeRecord, NoticeState
+from contracts.notices import NoticeChannel, NoticeKind, NoticeRecord, NoticeState
 from store import Store
 from store.engine import open_database
 from store.notice_tables import notice
@@ -21,6 +21,10 @@ from tests.store.test_decisions import ADA, asks, opened, says_yes, send
 async def notices(store: Store, state: NoticeState | None = None) -> list[NoticeRecord]:
     found, _ = await store.notices.list(ACCOUNT, state=state, limit=100, after=None)
     return list(reversed(found))
+
+
+async def due(store: Store) -> tuple[str, ...]:
+    return tuple(each.id for each in await store.notices.due((NoticeChannel.WEBHOOK,)))
 
 
 async def kinds(store: Store) -> list[NoticeKind]:
@@ -64,7 +68,7 @@ async def test_whoever_else_closes_a_decision_is_told_of_too(play: Play) -> None
 
 async def test_a_notice_is_settled_once(play: Play) -> None:
     await play.ask_person("i1", asks("risky"))
-    ((name,), notices_) = await play.store.notices.due(), play.store.notices
+    ((name,), notices_) = await due(play.store), play.store.notices
     assert (await notices_.begin(name)) is not None
     await notices_.missed(name, "answered HTTP 503")
     again = await notices_.begin(name)
@@ -79,9 +83,22 @@ async def test_a_notice_is_settled_once(play: Play) -> None:
 
 async def test_a_notice_that_a_workflow_has_is_not_due(play: Play) -> None:
     await play.ask_person("i1", asks("risky"))
-    (name,) = await play.store.notices.due()
+    (name,) = await due(play.store)
     await play.store.notices.given(name)
-    assert await play.store.notices.due() == ()
+    assert await due(play.store) == ()
+
+
+async def test_a_notice_is_made_one_for_each_way_once(play: Play) -> None:
+    await play.ask_person("i1", asks("risky"))
+    ((name,), notices_) = await due(play.store), play.store.notices
+    ways = [(NoticeChannel.EMAIL, "a@example.com"), (NoticeChannel.WEBHOOK, None)]
+    await notices_.spread(name, ways)
+    await notices_.spread(name, [(NoticeChannel.WEBHOOK, None)])
+    found = {each.id: (each.channel, each.recipient) for each in await notices(play.store)}
+    assert found == {name: ways[0], f"{name}.2": ways[1]}
+    assert await due(play.store) == (f"{name}.2",)
+    await notices_.delivered(f"{name}.2")
+    assert [each.id for each in await notices(play.store, NoticeState.WAITING)] == [name]
 
 
 async def test_old_news_is_given_up_but_what_still_waits_is_told(play: Play) -> None:

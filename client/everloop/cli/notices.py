@@ -73,9 +73,11 @@ def describe(notice: "Json") -> str:
     n = notice
     tried = f", sent {n['attempts']} times" if n["attempts"] > 1 else ""
     why = f"; the last time: {n['error']}" if n["error"] else ""
+    to = f" to {n['recipient']}" if n["recipient"] else ""
+    way = f"{n['channel']}{to}: " if n["channel"] else ""
     return "\n".join(
         [
-            f"{n['noticeId']}  {n['state']}{tried}{why}",
+            f"{n['noticeId']}  {way}{n['state']}{tried}{why}",
             f"  {n['kind']} {n['at']}: {n['tool']} ({n['decisionId']}, {n['decisionStatus']})",
             f"  of {n['harnessId']}, session {n['runtimeSessionId']}",
         ]

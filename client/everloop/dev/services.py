@@ -21,8 +21,8 @@ API = "api"
 #: Holds the vault's key ring, when it is not in a file.
 KEYRING_VARIABLE = "EVERLOOP_KEYRING"
 
-#: Of the receiver of notices, which only the worker writes to.
-WEBHOOK_VARIABLES = "EVERLOOP_WEBHOOK_"
+#: Of the receivers of notices, which only the worker writes to.
+NOTICE_VARIABLES = ("EVERLOOP_WEBHOOK_", "EVERLOOP_SMTP_", "EVERLOOP_EMAIL_")
 
 #: Variables that would change how Temporal runs; its server would trace itself by OTEL_*.
 _NOT_TEMPORALS = ("TEMPORAL_", "OTEL_")
@@ -85,13 +85,13 @@ def plan(
         "EVERLOOP_DEMO_MODEL_URL": where[ports.DEMO_MODEL],
         "PYTHONUNBUFFERED": "1",
     }
-    ours = {n: value for n, value in workers.items() if not n.startswith(WEBHOOK_VARIABLES)}
+    ours = {n: value for n, value in workers.items() if not n.startswith(NOTICE_VARIABLES)}
     # Only the API, the worker and the egress proxy of the sandbox host open secrets.
     keyless = {name: value for name, value in ours.items() if name != KEYRING_VARIABLE}
     plain = {
         name: value
         for name, value in env.items()
-        if not name.startswith((*_NOT_TEMPORALS, WEBHOOK_VARIABLES)) and name != KEYRING_VARIABLE
+        if not name.startswith((*_NOT_TEMPORALS, *NOTICE_VARIABLES)) and name != KEYRING_VARIABLE
     }
 
     def module(*words: str) -> tuple[str, ...]:
