@@ -33,7 +33,9 @@ from activities.rollout import deployment, promote
 from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.catalog import ToolCatalog
-from activities.tools.sandbox import SandboxTools, environment_spec
+from activities.tools.quick import QuickCalls
+from activities.tools.runner import CallRunner, environment_spec
+from activities.tools.sandbox import SandboxTools
 from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.errors import EnvironmentUnavailable, invalid
@@ -81,6 +83,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     client = await _connect(settings)
     store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
+    quick = QuickCalls(store)
     try:
         turns = TurnActivities(store, traces)
         decisions = DecisionActivities(store, shows=await knows_attributes(client))
@@ -114,6 +117,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 decisions.expire_decisions,
                 decisions.standing,
                 models.call_model,
+                quick.run_quickly,
                 runs.admit_run,
                 runs.deliver_run,
                 runs.read_run,
@@ -158,6 +162,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await warming
         await gateway.close()
+        await quick.close()
         if exporter is not None:
             await exporter.close()
         await store.close()
@@ -192,7 +197,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with host:
             await _describe(settings, provider)
-            tools = SandboxTools(store, host, traces)
+            runner = CallRunner(store, host, traces)
+            tools = SandboxTools(runner, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -201,10 +207,13 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
-            endpoint = HostEndpoint(store, host, settings, spec_of=environment_spec)
+            endpoint = HostEndpoint(
+                store, host, settings, spec_of=environment_spec, finish_call=runner.finish
+            )
             async with worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
+            await runner.close()
             await host.stop_unused()
     finally:
         if exporter is not None:
