@@ -13,6 +13,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     ChildWorkflowError,
+    FailureError,
     TimeoutError,
     TimeoutType,
     is_cancelled_exception,
@@ -208,7 +209,8 @@ async def _run_quickly(invocation_id: str, call: CallRef) -> bool:
             start_to_close_timeout=QUICK_TIMEOUT,
             retry_policy=RetryPolicy(maximum_attempts=1),
         )
-    except ActivityError as error:
+    # A local activity's failure comes without an ActivityError around it.
+    except FailureError as error:
         if is_cancelled_exception(error):
             raise
         return False
