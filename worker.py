@@ -34,7 +34,9 @@ from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
 from activities.tools.before_call import BeforeCalls
 from activities.tools.catalog import ToolCatalog
-from activities.tools.sandbox import SandboxTools, environment_spec
+from activities.tools.quick import QuickCalls
+from activities.tools.runner import CallRunner, environment_spec
+from activities.tools.sandbox import SandboxTools
 from activities.tracing import Traces, open_exporter
 from activities.turns import TurnActivities
 from contracts.errors import EnvironmentUnavailable, invalid
@@ -84,6 +86,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     client = await _connect(settings)
     store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
+    quick = QuickCalls(store)
     try:
         turns = TurnActivities(store, traces)
         decisions = DecisionActivities(store, shows=await knows_attributes(client))
@@ -118,6 +121,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 decisions.expire_decisions,
                 decisions.standing,
                 models.call_model,
+                quick.run_quickly,
                 runs.admit_run,
                 runs.deliver_run,
                 runs.read_run,
@@ -163,6 +167,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await warming
         await gateway.close()
+        await quick.close()
         if exporter is not None:
             await exporter.close()
         await store.close()
@@ -198,7 +203,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
         async with host:
             await _describe(settings, provider)
             files, snapshots = TurnFilesWatch(store, host), SnapshotWork(host)
-            tools = SandboxTools(store, host, traces, BeforeCalls(store, files, snapshots))
+            runner = CallRunner(store, host, traces, BeforeCalls(store, files, snapshots))
+            tools = SandboxTools(runner, host)
             worker = Worker(
                 client,
                 task_queue=sandbox_queue(settings.host_id),
@@ -208,11 +214,17 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
                 graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_s),
             )
             endpoint = HostEndpoint(
-                store, host, settings, spec_of=environment_spec, snapshots=snapshots
+                store,
+                host,
+                settings,
+                spec_of=environment_spec,
+                finish_call=runner.finish,
+                snapshots=snapshots,
             )
             async with files, worker, endpoint:
                 _announce(settings, "sandbox-host")
                 await stop.wait()
+            await runner.close()
             await host.stop_unused()
     finally:
         if exporter is not None:

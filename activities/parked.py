@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 
 from contracts.decisions import UPDATE_DECIDE, WAITING_FOR, WAITING_TOOLS, CastVote
 from contracts.settings import Settings
-from contracts.turn import TASK_QUEUE, WORKFLOW, SessionState
+from contracts.turn import TASK_QUEUE, TASK_TIMEOUT, WORKFLOW, SessionState
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ async def _push(client: Client, settings: Settings, session: str, decision_id: s
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        task_timeout=TASK_TIMEOUT,
     )
     # A vote that does not exist: the session looks at its decisions, and counts nothing.
     await client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]

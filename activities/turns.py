@@ -6,7 +6,7 @@ Each is idempotent: it may run again after it committed, when the worker died be
 from temporalio import activity
 
 from activities.context import session_key
-from activities.tools.catalog import shell_seconds
+from activities.tools.catalog import call_ref, shell_seconds
 from activities.tools.schemas import SHELL
 from activities.tracing import Traces
 from contracts.errors import AwsError, ErrorDetail, ErrorType, ServiceError
@@ -88,7 +88,7 @@ class TurnActivities:
         return TurnOpened(
             runs=True,
             seq=opening.seq,
-            calls=tuple(call_ref(call) for call in opening.todo),
+            calls=tuple(_due(call) for call in opening.todo),
             max_iterations=config.max_iterations,
             max_tokens=config.max_tokens,
             timeout_s=config.timeout_seconds,
@@ -175,11 +175,10 @@ class TurnActivities:
         )
 
 
-def call_ref(call: CallRecord) -> CallRef:
-    """A stored call as the workflow knows it."""
+def _due(call: CallRecord) -> CallRef:
+    """A stored call that is to run, as the workflow knows it."""
     seconds = call.timeout_s
     if call.name == SHELL.name and call.kind is ToolKind.SANDBOX:
         # A decider may have changed the arguments, and with them the time that the command has.
         seconds = max(seconds, shell_seconds(call.input))
-    agent = call.kind is ToolKind.AGENT
-    return CallRef(id=call.id, queue=call.runner, timeout_s=seconds, agent=agent)
+    return call_ref(call.id, call.kind, call.runner, seconds)

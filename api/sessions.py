@@ -35,6 +35,7 @@ from contracts.errors import AwsError, ErrorType, ServiceError
 from contracts.turn import (
     SIGNAL_CANCEL,
     TASK_QUEUE,
+    TASK_TIMEOUT,
     UPDATE_INVOKE,
     WORKFLOW,
     CancelTurn,
@@ -229,6 +230,7 @@ class Sessions:
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            task_timeout=TASK_TIMEOUT,
         )
         try:
             handle = await self._client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]

@@ -88,3 +88,8 @@ def volume_name(session: str) -> str:
 def command_key(command_id: str) -> str:
     """The id under which an environment runs a command beside turns: never that of a tool call."""
     return f"command-{hashlib.sha256(command_id.encode()).hexdigest()[:48]}"
+
+
+def host_of_queue(queue: str) -> str:
+    """The sandbox host that a task queue is of."""
+    return queue.removeprefix("sandbox-")

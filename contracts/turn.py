@@ -6,12 +6,17 @@ field may be added with a default; renaming or removing one breaks histories and
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from everloop.types import StopReason
 
 #: The task queue of workflows and of every activity that no sandbox host must run.
 TASK_QUEUE = "everloop"
+
+#: A worker that dies in a workflow task of a session is noticed after this long. Tool calls are
+#: tried within workflow tasks, so that it is not Temporal's ten seconds.
+TASK_TIMEOUT = timedelta(seconds=6)
 
 #: Tries of one model call, worker deaths included, before its failure ends the turn.
 MODEL_ATTEMPTS = 8
@@ -33,6 +38,7 @@ class Activity(StrEnum):
     GIVE_UP_CALL = "give_up_call"
     CALL_MODEL = "call_model"
     RUN_TOOL = "run_tool"
+    RUN_QUICKLY = "run_quickly"
     FIND_HOST = "find_host"
     DROP_ENVIRONMENT = "drop_environment"
     COUNT_VOTE = "count_vote"
@@ -96,12 +102,14 @@ class CallRef:
         queue: the task queue that runs it; None hands it to the caller.
         timeout_s: seconds that it may take, its runner's own overhead included.
         agent: whether it runs another harness, as a child workflow on that queue.
+        quick: whether it is worth a try to have it done within a workflow task.
     """
 
     id: str
     queue: str | None
     timeout_s: int = 60
     agent: bool = False
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,10 +219,18 @@ class ModelReply:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One tool call to run."""
+    """One tool call to run.
+
+    Attributes:
+        invocation_id: the invocation that runs.
+        tool_use_id: which call.
+        queue: the task queue of the sandbox host that has the session, for who asks that host
+            directly.
+    """
 
     invocation_id: str
     tool_use_id: str
+    queue: str | None = None
 
 
 @dataclass(frozen=True)

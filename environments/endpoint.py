@@ -1,9 +1,9 @@
-"""The data plane of a sandbox host: what API processes ask of sessions' environments directly.
+"""The data plane of a sandbox host: what is asked of sessions' environments directly.
 
-HTTP and WebSocket, on loopback unless an operator binds it elsewhere. Every request shows the
-secret that this process made at its start and left with its address in the store; a process that
-comes after has another. Calls name sessions, commands and configurations by reference, and find
-them in the store.
+API processes and workers come over HTTP and WebSocket, on loopback unless an operator binds it
+elsewhere. Every request shows the secret that this process made at its start and left with its
+address in the store; a process that comes after has another. Calls name sessions, commands and
+configurations by reference, and find them in the store.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ from environments.endpoint_commands import CommandRoutes
 from environments.endpoint_files import FileRoutes
 from environments.endpoint_shells import ShellRoutes
 from environments.endpoint_snapshots import SnapshotRoutes
+from environments.endpoint_tools import FinishCall, ToolRoutes
 from environments.host import SandboxHost
 from environments.snapshot_work import SnapshotWork
 from store import Store
@@ -69,6 +70,7 @@ class HostEndpoint:
         settings: Settings,
         *,
         spec_of: SpecOf,
+        finish_call: FinishCall,
         snapshots: SnapshotWork | None = None,
     ) -> None:
         """Serve nothing until it is entered.
@@ -78,6 +80,7 @@ class HostEndpoint:
             host: owns the environments.
             settings: where to listen, and what address to tell.
             spec_of: what a run asks of its session's environment.
+            finish_call: runs tool calls.
             snapshots: who makes snapshots; nobody else does when omitted.
         """
         self._store = store
@@ -85,6 +88,7 @@ class HostEndpoint:
         self._settings = settings
         self._secret = secrets.token_hex(SECRET_BYTES)
         self._commands = Commands(store, host, spec_of)
+        self._tools = ToolRoutes(finish_call)
         self._snapshots = snapshots or SnapshotWork(host)
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -136,6 +140,7 @@ class HostEndpoint:
         snapshots = SnapshotRoutes(self._store, self._host, self._snapshots)
         app = Starlette(
             routes=[
+                Route("/tools", self._tools.run, methods=["POST"]),
                 Route("/commands", commands.follow, methods=["POST"]),
                 Route("/stop", commands.stop, methods=["POST"]),
                 WebSocketRoute("/shell", shells.show),

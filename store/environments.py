@@ -36,6 +36,11 @@ _HOST_OF_SESSION = (
     .where(session.c.key == sa.bindparam("key_"))
     .with_for_update()
 )
+_LIVING_HOST = (
+    sa.select(session.c.host)
+    .join(sandbox_host, sandbox_host.c.host == session.c.host)
+    .where(session.c.key == sa.bindparam("key_"), _ALIVE)
+)
 _DESCRIBE = (
     sa.update(sandbox_host)
     .where(sandbox_host.c.host == sa.bindparam("host_"))
@@ -263,6 +268,10 @@ class Environments:
             ServiceError: ResourceNotFoundException when there is no such session.
         """
 
+        def look(connection: Connection) -> str | None:
+            row = connection.execute(_LIVING_HOST, {"key_": session}).first()
+            return None if row is None else row.host
+
         def work(connection: Connection) -> str | None:
             row = connection.execute(_HOST_OF_SESSION, {"key_": session}).first()
             if row is None:
@@ -274,7 +283,8 @@ class Environments:
                 connection.execute(_ASSIGN, {"key_": session, "host_": host})
             return host
 
-        return await self._database.write(work)
+        # Nearly always it has one that lives, which is found without waiting for writers.
+        return await self._database.read(look) or await self._database.write(work)
 
 
 def _record(row: Row[Any]) -> EnvironmentRecord:

@@ -1,7 +1,7 @@
 """How the session workflow asks for its side effects: one function an activity, with its policy.
 
-Local activities are single store transactions of a few milliseconds, idempotent by design;
-everything that can take long or reaches beyond the store is a regular activity.
+Local activities are of a few milliseconds, idempotent by design: single store transactions, and the
+first second of a tool call. Everything that can take long is a regular activity.
 """
 
 from datetime import timedelta
@@ -11,6 +11,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
+    FailureError,
     TimeoutError,
     TimeoutType,
     is_cancelled_exception,
@@ -52,6 +53,10 @@ MODEL_TIMEOUT = timedelta(minutes=30)
 #: What a tool call's runner may need beyond the tool's own time: start of an environment, drain,
 #: kill.
 TOOL_MARGIN = timedelta(seconds=30)
+
+#: The first try of a tool call, which the worker bounds more narrowly. It holds up the workflow
+#: task, and with it a cancellation.
+QUICK_TIMEOUT = timedelta(seconds=4)
 
 #: A store transaction; waiting for a lock is the longest part of it.
 STORE_TIMEOUT = timedelta(seconds=30)
@@ -185,6 +190,8 @@ async def call_model(call: ModelCall) -> ModelReply:
 
 async def run_tool(invocation_id: str, call: CallRef) -> None:
     """Run a tool call; it leaves its outcome in the store."""
+    if call.quick and await _run_quickly(invocation_id, call):
+        return
     try:
         await _on_host(invocation_id, call, call.queue, LEASE_WAIT)
     except ActivityError as error:
@@ -195,6 +202,23 @@ async def run_tool(invocation_id: str, call: CallRef) -> None:
             await give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
             return
         await _again(invocation_id, call)
+
+
+async def _run_quickly(invocation_id: str, call: CallRef) -> bool:
+    """Have a call done while this workflow task waits; False when it must be seen to further."""
+    try:
+        return await workflow.execute_local_activity(
+            Activity.RUN_QUICKLY,
+            ToolCall(invocation_id, call.id, call.queue),
+            result_type=bool,
+            start_to_close_timeout=QUICK_TIMEOUT,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+    # A local activity's failure comes without an ActivityError around it.
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        return False
 
 
 async def _again(invocation_id: str, call: CallRef) -> None:

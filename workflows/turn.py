@@ -42,6 +42,9 @@ from workflows.agents import Agents
 #: mend a result at all mend it in the first or second round.
 MAX_MISSED = 3
 
+#: Events after which a turn goes on in another run, about 140 iterations: a worker that takes a run
+#: up replays it within one workflow task, at some ten milliseconds an iteration.
+MAX_EVENTS = 1000
 
 #: Ends after which people decide whether the turn goes on: calls, or the budget, wait for them.
 WAITS = (StopReason.TOOL_USE, StopReason.PARTIAL_TURN)
@@ -163,7 +166,7 @@ class _Turn:
         while True:
             if self._cancelled():
                 return StopReason.INTERRUPTED
-            if workflow.info().is_continue_as_new_suggested():
+            if _is_long():
                 raise TurnContinues(self._progress())
             if self._step >= self._limits.max_iterations:
                 return StopReason.MAX_ITERATIONS_EXCEEDED
@@ -225,6 +228,14 @@ class _Turn:
             waiting=waits,
             left_s=max(self._deadline_s - workflow.time(), 0) if self._agents.all_wait else None,
         )
+
+
+def _is_long() -> bool:
+    info = workflow.info()
+    # Runs of earlier releases went on until Temporal suggested an end.
+    if info.get_current_history_length() > MAX_EVENTS and workflow.patched("short-histories"):
+        return True
+    return info.is_continue_as_new_suggested()
 
 
 def _error_type(error: ActivityError) -> str:

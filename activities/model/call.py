@@ -33,7 +33,7 @@ from activities.model.translate import Json, messages_for, tools_for
 from activities.model.window import shown
 from activities.model.writer import DeltaWriter
 from activities.tools.approval import look
-from activities.tools.catalog import ToolCatalog
+from activities.tools.catalog import ToolCatalog, call_ref
 from activities.tracing import ChatSpan, Traces
 from contracts.errors import ErrorType, ModelFailed, ModelFault, ServiceError, StaleAttempt
 from contracts.events import BlockDelta
@@ -42,7 +42,7 @@ from contracts.messages import Message, StopReason, TextBlock, TokenUsage, ToolU
 from contracts.records import NewCall, StepRecord
 from contracts.settings import Settings
 from contracts.tools import CallState, ToolKind, ToolSpec
-from contracts.turn import Activity, CallRef, ModelCall, ModelReply, OutputState
+from contracts.turn import Activity, ModelCall, ModelReply, OutputState
 from store import Store
 
 _log = logging.getLogger(__name__)
@@ -118,8 +118,10 @@ class ModelCalls:
             ) from None
 
     async def _call(self, session: str, call: ModelCall) -> ModelReply:
-        start = await self._store.turns.begin_step(session, call.invocation_id, call.step)
-        run = await self._store.turns.config(session, call.invocation_id)
+        start, run = await asyncio.gather(
+            self._store.turns.begin_step(session, call.invocation_id, call.step),
+            self._store.turns.config(session, call.invocation_id),
+        )
         if start.settled is not None:
             return _reply_again(run, start.settled)
         budget = run.config.extensions.budget
@@ -287,11 +289,8 @@ class ModelCalls:
             stop_reason=settled.stop_reason,
             output_tokens=settled.usage.output_tokens,
             calls=tuple(
-                CallRef(
-                    call.block.id,
-                    None if call.gate else call.queue,
-                    call.timeout_s,
-                    agent=call.kind is ToolKind.AGENT,
+                call_ref(
+                    call.block.id, call.kind, None if call.gate else call.queue, call.timeout_s
                 )
                 for call in calls
                 if call.failure is None and call.outcome is None
@@ -357,7 +356,7 @@ def _reply_again(run: RunConfig, settled: StepRecord) -> ModelReply:
         stop_reason=settled.stop_reason,
         output_tokens=settled.usage.output_tokens,
         calls=tuple(
-            CallRef(call.id, call.runner, call.timeout_s, agent=call.kind is ToolKind.AGENT)
+            call_ref(call.id, call.kind, call.runner, call.timeout_s)
             for call in settled.calls
             if call.state in (CallState.REQUESTED, CallState.WAITING)
         ),

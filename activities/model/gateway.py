@@ -13,7 +13,7 @@ import os
 import re
 import warnings
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from activities.model.chunks import (
@@ -59,6 +59,9 @@ _NOTHING: Json = {
     "index": 0,
     "tool_use": None,
 }
+
+#: Models whose entries in the price table are kept at hand; the table does not change.
+PRICES_KEPT = 256
 
 #: Seconds without a byte before a provider is given up: reasoning models are silent for minutes.
 SILENCE_S = 600
@@ -146,7 +149,7 @@ def price(target: Target, usage: TokenUsage) -> int | None:
     """
     litellm = _litellm()
     name = _BRIDGES.sub("", target.model)
-    entry = _price_entry(litellm, name)
+    entry = _price_entry(name)
     if entry is None:
         return None
     read, write = usage.cache_read_input_tokens, usage.cache_write_input_tokens
@@ -173,7 +176,9 @@ def price(target: Target, usage: TokenUsage) -> int | None:
     return round((asked + answered) * PICO_USD_PER_USD)
 
 
-def _price_entry(litellm: Any, name: str) -> Json | None:
+@lru_cache(maxsize=PRICES_KEPT)
+def _price_entry(name: str) -> Json | None:
+    litellm = _litellm()
     provider, _, model = name.partition("/")
     try:
         known: Any = litellm.get_model_info(model, custom_llm_provider=provider)

@@ -29,6 +29,7 @@ from contracts.settings import Settings
 from contracts.turn import (
     SIGNAL_CANCEL,
     TASK_QUEUE,
+    TASK_TIMEOUT,
     UPDATE_INVOKE,
     WORKFLOW,
     CancelTurn,
@@ -95,6 +96,7 @@ class RunActivities:
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            task_timeout=TASK_TIMEOUT,
         )
         try:
             update = await self._client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]

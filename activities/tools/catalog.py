@@ -8,7 +8,7 @@ from contracts.allowed_tools import is_allowed
 from contracts.harness import HarnessConfig, OutputSpec, RunConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
 from contracts.tools import OUTPUT_TOOL, Repeat, ToolKind, ToolSpec
-from contracts.turn import TASK_QUEUE
+from contracts.turn import TASK_QUEUE, CallRef
 from store import Store
 
 #: A file operation is local to the environment; this only bounds a wedged one.
@@ -63,6 +63,21 @@ class ToolCatalog:
         if spec.name != SHELL.name:
             return FILE_TIMEOUT_S
         return shell_seconds(arguments)
+
+
+def call_ref(id: str, kind: ToolKind | None, queue: str | None, timeout_s: int) -> CallRef:
+    """A call as the workflow knows it.
+
+    Calls of the sandbox are worth a try at once, but for those that ask for more time than calls
+    have of themselves.
+    """
+    return CallRef(
+        id=id,
+        queue=queue,
+        timeout_s=timeout_s,
+        agent=kind is ToolKind.AGENT,
+        quick=kind is ToolKind.SANDBOX and timeout_s <= SHELL_TIMEOUT_S,
+    )
 
 
 def shell_seconds(arguments: dict[str, Any]) -> int:

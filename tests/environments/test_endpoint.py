@@ -24,7 +24,9 @@ async def endpoint(
     store: Store, host: SandboxHost, database_url: str, tmp_path: Path
 ) -> AsyncIterator[HostAddress]:
     settings = Settings(database_url, tmp_path / "data", host_id="here")
-    async with HostEndpoint(store, host, settings, spec_of=lambda _: EnvironmentSpec()):
+    async with HostEndpoint(
+        store, host, settings, spec_of=lambda _: EnvironmentSpec(), finish_call=no_calls
+    ):
         address = await store.hosts.address("here")
         assert address is not None and address.alive
         yield address
@@ -36,6 +38,10 @@ async def session(store: Store) -> str:
         SESSION, account="000000000000", harness_id="h-0123456789", runtime_session_id="s" * 33
     )
     return SESSION
+
+
+async def no_calls(session: str, invocation_id: str, id: str) -> None:
+    raise AssertionError("nobody asks for a tool call")
 
 
 async def listed(address: HostAddress, session: str) -> httpx.Response:
@@ -67,7 +73,9 @@ async def test_a_host_that_starts_again_has_another_secret_and_hides_it(
     store: Store, endpoint: HostAddress, host: SandboxHost, database_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(database_url, tmp_path / "data", host_id="here")
-    async with HostEndpoint(store, host, settings, spec_of=lambda _: EnvironmentSpec()):
+    async with HostEndpoint(
+        store, host, settings, spec_of=lambda _: EnvironmentSpec(), finish_call=no_calls
+    ):
         later = await store.hosts.address("here")
     assert later is not None and later.secret != endpoint.secret
     assert endpoint.secret not in repr(endpoint)

@@ -1,17 +1,12 @@
 """What a step reads and writes does not grow with the conversation before it."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
-
-from contracts.budget import Budget
-from contracts.sessions import SessionFilter
-from store import Store
-from tests.store.play import ACCOUNT, HARNESS, Play, inline, piece, sandbox, says
 
 #: Messages a model is shown; more than this stand before the first look.
 WINDOW = 20

@@ -16,6 +16,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import workflows.provisioning
 from activities.sweep import sweep
+from activities.tools.runner import CallRunner
 from activities.tools.sandbox import SandboxTools
 from contracts.harness import HarnessConfig, Tool, ToolType
 from contracts.ids import sandbox_queue
@@ -55,7 +56,7 @@ class Place:
             host = await stack.enter_async_context(
                 SandboxHost(self.store, data_dir=self.data_dir, host_id=HOST)
             )
-            tools = SandboxTools(self.store, host)
+            tools = SandboxTools(CallRunner(self.store, host), host)
             worker = Worker(
                 self.client, task_queue=sandbox_queue(HOST), activities=[tools.drop_environment]
             )

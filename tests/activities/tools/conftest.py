@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from temporalio.testing import ActivityEnvironment
 
+from activities.tools.runner import CallRunner
 from activities.tools.sandbox import SandboxTools
 from contracts.extensions import HarnessExtensions
 from contracts.harness import Environment, HarnessConfig, Overrides, RunConfig
@@ -27,10 +28,10 @@ class Calls:
     """Asks for tool calls as a model would, and runs them as Temporal would."""
 
     def __init__(self, store: Store, host: SandboxHost) -> None:
-        tools = SandboxTools(store, host)
         self.host = host
         self.store = store
-        self.tools = tools
+        self.runner = CallRunner(store, host)
+        self.tools = SandboxTools(self.runner, host)
         self._step = -1
 
     async def begin(
@@ -95,6 +96,15 @@ class Calls:
         await (activity or self.activity()).run(self.tools.run_tool, ToolCall("i", id))
         return await self.store.calls.get(SESSION, id)
 
+    async def move_to(self, host: str) -> None:
+        """Have another host take the session over."""
+        await self.host.stop(SESSION)
+        record = await self.store.environments.get(SESSION)
+        assert record is not None
+        moved = dataclasses.replace(record, host=host, generation=record.generation + 1)
+        await self.store.environments.put(moved, expected_generation=record.generation)
+        await self.store.environments.beat(host, lease_s=60)
+
     async def do(self, name: str, **input: Any) -> CallRecord:
         (id,) = await self.ask(name, input)
         return await self.run(id)
@@ -126,7 +136,8 @@ async def host(store: Store, tmp_path: Path) -> AsyncIterator[SandboxHost]:
 
 
 @pytest.fixture
-async def calls(store: Store, host: SandboxHost) -> Calls:
+async def calls(store: Store, host: SandboxHost) -> AsyncIterator[Calls]:
     asked = Calls(store, host)
     await asked.begin({"GREETING": "hello"})
-    return asked
+    yield asked
+    await asked.runner.close()

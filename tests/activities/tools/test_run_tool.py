@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.tools.sandbox import environment_spec
+from activities.tools.runner import environment_spec
 from contracts.egress import Egress
 from contracts.environment import EnvironmentSpec, EnvironmentState, SharedMount
 from contracts.errors import ErrorType
@@ -285,12 +285,7 @@ async def test_a_call_of_a_session_that_another_host_has_is_left_to_it(
 ) -> None:
     await calls.do("shell", command="true")
     (id,) = await calls.ask("shell", {"command": "echo again >> f"})
-    await calls.host.stop(SESSION)
-    record = await store.environments.get(SESSION)
-    assert record is not None
-    moved = dataclasses.replace(record, host="there", generation=record.generation + 1)
-    await store.environments.put(moved, expected_generation=record.generation)
-    await store.environments.beat("there", lease_s=60)
+    await calls.move_to("there")
     with pytest.raises(ApplicationError) as refused:
         await calls.run(id)
     assert (refused.value.type, refused.value.non_retryable) == (ErrorType.ELSEWHERE, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from activities.tools.before_call import BeforeCalls
+from activities.tools.runner import CallRunner
 from activities.tools.sandbox import SandboxTools
 from contracts.extensions import HarnessExtensions
 from contracts.messages import ToolStatus
@@ -35,7 +36,7 @@ RULES = {
 async def ruled(store: Store, host: SandboxHost) -> Calls:
     asked = Calls(store, host)
     before = BeforeCalls(store, TurnFilesWatch(store, host), SnapshotWork(host))
-    asked.tools = SandboxTools(store, host, before=before)
+    asked.tools = SandboxTools(CallRunner(store, host, before=before), host)
     await asked.begin({}, HarnessExtensions.model_validate({"snapshots": RULES}))
     return asked
 

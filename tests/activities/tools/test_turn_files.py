@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from activities.tools.before_call import BeforeCalls
+from activities.tools.runner import CallRunner
 from activities.tools.sandbox import SandboxTools
 from contracts.errors import AwsError, ErrorDetail
 from contracts.messages import Message, StopReason, TextBlock
@@ -34,7 +35,8 @@ def watched(calls: Calls, watch: TurnFilesWatch) -> Calls:
 
 
 def tools(store: Store, host: SandboxHost, watch: TurnFilesWatch) -> SandboxTools:
-    return SandboxTools(store, host, before=BeforeCalls(store, watch, SnapshotWork(host)))
+    before = BeforeCalls(store, watch, SnapshotWork(host))
+    return SandboxTools(CallRunner(store, host, before=before), host)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

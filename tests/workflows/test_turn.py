@@ -1,0 +1,155 @@
+"""What a turn takes of Temporal, with its activities played: tool calls at once, and long turns."""
+
+import asyncio
+import shutil
+import sys
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHistory
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from contracts.turn import (
+    Activity,
+    CallRef,
+    CloseTurn,
+    ModelCall,
+    ModelReply,
+    SessionState,
+    ToolCall,
+    TurnOpened,
+    TurnRequest,
+)
+from everloop.types import StopReason
+from worker import PASSTHROUGH
+from workflows.session import HarnessSession
+from workflows.turn import MAX_EVENTS
+
+RUNNER = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
+
+
+@dataclass
+class Played:
+    """A model that asks for a tool so many times, and a host that does so many calls at once."""
+
+    calls: int
+    at_once: int
+    trouble: str = ""
+    quickly: list[str] = field(default_factory=list[str])
+    slowly: list[str] = field(default_factory=list[str])
+    ended: list[StopReason | None] = field(default_factory=list[StopReason | None])
+
+    @activity.defn(name=Activity.OPEN_TURN)
+    async def open(self, request: TurnRequest) -> TurnOpened:
+        return TurnOpened(runs=True, seq=1, max_iterations=1000)
+
+    @activity.defn(name=Activity.CALL_MODEL)
+    async def model(self, call: ModelCall) -> ModelReply:
+        if call.step == self.calls:
+            return ModelReply(call.seq + 1, StopReason.END_TURN, 1)
+        asked = CallRef(f"call-{call.step}", "queue", quick=True)
+        return ModelReply(call.seq + 1, StopReason.TOOL_USE, 1, (asked,))
+
+    @activity.defn(name=Activity.RUN_QUICKLY)
+    async def run_quickly(self, call: ToolCall) -> bool:
+        self.quickly.append(call.tool_use_id)
+        if self.trouble == "fails":
+            raise ApplicationError("the worker failed")
+        if self.trouble == "hangs":
+            await asyncio.sleep(60)
+        return len(self.quickly) <= self.at_once
+
+    @activity.defn(name=Activity.RUN_TOOL)
+    async def run_tool(self, call: ToolCall) -> None:
+        self.slowly.append(call.tool_use_id)
+
+    @activity.defn(name=Activity.CLOSE_TURN)
+    async def close(self, end: CloseTurn) -> tuple[str, ...]:
+        self.ended.append(end.stop_reason)
+        return ()
+
+    @property
+    def asked(self) -> list[str]:
+        return [f"call-{number}" for number in range(self.calls)]
+
+
+@pytest.fixture
+async def client() -> AsyncGenerator[Client]:
+    beside = Path(sys.executable).parent / "temporal-test-server"
+    binary = shutil.which("temporal-test-server") or str(beside)
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary
+    ) as environment:
+        yield environment.client
+
+
+async def turn(client: Client, played: Played) -> list[list[HistoryEvent]]:
+    """The histories of the runs that a turn took, newest first, each of which replays."""
+    name = f"session-{uuid.uuid4()}"
+    everything = [played.open, played.model, played.run_quickly, played.close]
+    async with (
+        Worker(
+            client,
+            task_queue="main",
+            workflows=[HarnessSession],
+            activities=everything,
+            workflow_runner=RUNNER,
+        ),
+        Worker(client, task_queue="queue", activities=[played.run_tool]),
+    ):
+        state = SessionState(grace_s=1, queue=(TurnRequest("i"),))
+        await client.execute_workflow(HarnessSession.run, state, id=name, task_queue="main")
+    histories: list[list[HistoryEvent]] = []
+    run_id: str | None = None
+    while True:
+        history = await client.get_workflow_handle(name, run_id=run_id).fetch_history()
+        await Replayer(workflows=[HarnessSession], workflow_runner=RUNNER).replay_workflow(
+            WorkflowHistory(name, history.events)
+        )
+        histories.append(list(history.events))
+        began = history.events[0].workflow_execution_started_event_attributes
+        run_id = began.continued_execution_run_id
+        if not run_id:
+            return histories
+
+
+async def test_a_call_that_is_done_at_once_takes_one_workflow_task(client: Client) -> None:
+    few, many = Played(calls=2, at_once=2), Played(calls=12, at_once=12)
+    (shorter,), (longer,) = await turn(client, few), await turn(client, many)
+    assert (many.quickly, many.slowly) == (many.asked, [])
+    assert many.ended == [StopReason.END_TURN]
+    more = Counter(e.event_type for e in longer)
+    more.subtract(e.event_type for e in shorter)
+    assert more[EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED] == 10
+    assert sum(more.values()) == 70, "an iteration has seven events"
+
+
+@pytest.mark.parametrize("trouble", ["", "fails", "hangs"])
+async def test_a_call_that_is_not_done_at_once_is_left_to_its_host(
+    client: Client, trouble: str
+) -> None:
+    played = Played(calls=1, at_once=0, trouble=trouble)
+    await turn(client, played)
+    assert (played.quickly, played.slowly) == (played.asked, played.asked)
+    assert played.ended == [StopReason.END_TURN]
+
+
+async def test_a_long_turn_goes_on_in_another_run_with_everything_done_once(
+    client: Client,
+) -> None:
+    played = Played(calls=160, at_once=160)
+    newest, oldest = await turn(client, played)
+    assert MAX_EVENTS < len(oldest) < MAX_EVENTS + 20
+    assert len(newest) < MAX_EVENTS
+    assert played.quickly == played.asked
+    assert played.ended == [StopReason.END_TURN]
