@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def bare_worker(address: str) -> AsyncGenerator[None]:
-    """Serve `bench.bare` on a Temporal at `address` for as long as the block takes."""
+async def bare_worker(address: str) -> AsyncGenerator[int]:
+    """Serve `bench.bare` on a Temporal at `address` in a process, whose id it gives."""
     worker = subprocess.Popen([sys.executable, "-m", "bench.bare", address], stdout=subprocess.PIPE)
     assert worker.stdout is not None
     try:
         await asyncio.to_thread(worker.stdout.readline)
-        yield
+        yield worker.pid
     finally:
         worker.kill()
         worker.wait()

@@ -25,7 +25,7 @@ class Settings:
     """What every process of Everloop needs to know.
 
     Attributes:
-        database_url: SQLAlchemy URL, `sqlite+aiosqlite:///...` or `postgresql+asyncpg://...`.
+        database_url: SQLAlchemy URL, `sqlite:///...` or `postgresql+asyncpg://...`.
         data_dir: where session volumes and sockets of local environments live; each host's own.
         volumes_dir: where session volumes live instead, on a file system that sandbox hosts share;
             with kubernetes, whose volumes are claims, their snapshots only;
@@ -39,7 +39,7 @@ class Settings:
         region: the region in ARNs.
         account: the twelve-digit account in ARNs.
         host_id: the name of this machine's sandbox host.
-        host_bind: the address that this machine's sandbox host serves API processes on.
+        host_bind: the address that this machine's sandbox host serves API processes and workers on.
         host_port: its port; 0 takes a free one.
         host_address: the URL at which they find it; None when that is `host_bind` itself.
         demo_model_url: base URL of the scripted demo model; None when it does not run.
@@ -121,9 +121,7 @@ class Settings:
         api_host = env.get("EVERLOOP_API_HOST", cls.api_host)
         api_port = _whole(env, "EVERLOOP_API_PORT", cls.api_port, 0, 65535)
         return cls(
-            database_url=env.get(
-                "EVERLOOP_DATABASE_URL", f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"
-            ),
+            database_url=env.get("EVERLOOP_DATABASE_URL", f"sqlite:///{data_dir / 'everloop.db'}"),
             data_dir=data_dir,
             temporal_address=env.get("EVERLOOP_TEMPORAL_ADDRESS", cls.temporal_address),
             temporal_namespace=env.get("EVERLOOP_TEMPORAL_NAMESPACE", cls.temporal_namespace),

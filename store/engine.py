@@ -42,6 +42,9 @@ POSTGRES_OVERFLOW = 3
 #: Seconds to wait for a connection of the pool before the work fails.
 POOL_WAIT_S = 10
 
+#: How settings named SQLite while a driver of that name was used.
+_FORMER_SQLITE = "sqlite+aiosqlite"
+
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
@@ -87,16 +90,15 @@ def open_database(url: str) -> "SqliteDatabase | PostgresDatabase":
     """The database at a SQLAlchemy URL.
 
     Raises:
-        ValueError: neither `sqlite+aiosqlite` nor `postgresql+asyncpg`.
+        ValueError: neither `sqlite` nor `postgresql+asyncpg`.
     """
     parsed = make_url(url)
-    if parsed.drivername == "sqlite+aiosqlite":
+    if parsed.drivername in ("sqlite", _FORMER_SQLITE):
         return SqliteDatabase(parsed)
     if parsed.drivername == "postgresql+asyncpg":
         return PostgresDatabase(parsed)
     raise ValueError(
-        "the database URL must begin with sqlite+aiosqlite: or postgresql+asyncpg:,"
-        f" not {parsed.drivername}:"
+        f"the database URL must begin with sqlite: or postgresql+asyncpg:, not {parsed.drivername}:"
     )
 
 

@@ -108,7 +108,7 @@ class Store:
             wrapper: the master keys of the vault; without them, secrets stay sealed.
 
         Raises:
-            ValueError: the URL is neither `sqlite+aiosqlite` nor `postgresql+asyncpg`.
+            ValueError: the URL is neither `sqlite` nor `postgresql+asyncpg`.
         """
         database = open_database(url)
         return cls(database, DatabaseLog(database, _bells(database)), wrapper or NoRing())

@@ -292,7 +292,7 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite+aiosqlite:///{self.data_dir / 'everloop.db'}"
+        return f"sqlite:///{self.data_dir / 'everloop.db'}"
 
     def client(self, service: str, endpoint: str | None = None) -> Any:
         made = cast(Any, boto3).client(

@@ -14,7 +14,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from store import migrate
 from store.engine import open_database
@@ -27,10 +26,9 @@ async def test_migrations_make_exactly_the_tables(url: str) -> None:
     def differences(connection: Connection) -> list[Any]:
         return compare_metadata(MigrationContext.configure(connection), metadata)
 
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
-    await engine.dispose()
+    database = open_database(url)
+    found = await database.read(differences)
+    await database.close()
     assert found == []
 
 
@@ -67,7 +65,7 @@ def test_the_command_migrates_the_configured_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql+asyncmy://localhost/x", "sqlite:///x.db", "sqlite+aiosqlite:///:memory:"]
+    "url", ["mysql+asyncmy://localhost/x", "sqlite+pysqlcipher:///x.db", "sqlite:///:memory:"]
 )
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL must"):

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.engine import Connection
 
 from contracts.errors import AwsError, KeyRingFault, SecretUnreadable, ServiceError
 from contracts.vault import ApiKeyProviderArn
 from store import RingSource, Store
+from store.engine import open_database
 from store.vault_keyring import KeyRing
 from store.vault_tables import access_key, api_key_provider
 from tests.store.play import ACCOUNT
@@ -25,11 +26,14 @@ def arn(name: str = "openai", account: str = ACCOUNT, region: str = REGION) -> A
 
 async def execute(url: str, statement: Any) -> list[Any]:
     """Run a statement as somebody who has the database, but not the store."""
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        result = await connection.execute(statement)
-        rows = list(result) if result.returns_rows else []
-    await engine.dispose()
+
+    def work(connection: Connection) -> list[Any]:
+        result = connection.execute(statement)
+        return list(result) if result.returns_rows else []
+
+    database = open_database(url)
+    rows = await database.write(work)
+    await database.close()
     return rows
 
 

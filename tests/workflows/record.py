@@ -1,7 +1,7 @@
 """Records histories of real runs for the replay test: `python -m tests.workflows.record`.
 
 Run it for each release; histories of earlier releases stay, so that code which cannot replay them
-is noticed.
+is noticed. Those in `0.1.0-tried` are of the same release, later: tool calls are tried at once.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ def run_scenarios(stack: Stack) -> dict[str, str]:
 
     stack.invoke(plain, session("text"), say("Count to 3"))
     stack.invoke(plain, session("tool"), say("Run the shell command `echo hi`"))
+    stack.invoke(plain, session("tool-left"), say("Run the shell command `sleep 3`"))
     together = "At the same time: Run the shell command `true` and run the shell command `false`"
     stack.invoke(plain, session("parallel-tools"), say(together))
     looping = say("Repeat 6 times: Run the shell command `true`")
