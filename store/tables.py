@@ -318,6 +318,13 @@ call = sa.Table(
     sa.Column("note", Words),
     sa.UniqueConstraint("session", "seq", "position"),
 )
+sa.Index(
+    "ix_call_output",
+    call.c.session,
+    call.c.invocation_id,
+    sqlite_where=sa.text("kind = 'output'"),
+    postgresql_where=sa.text("kind = 'output'"),
+)
 
 event = sa.Table(
     "event",
