@@ -77,7 +77,7 @@ async def _bare_run(client: Client, iterations: int) -> Cost:
     name = f"bare-{uuid.uuid4()}"
     start = time.perf_counter()
     await client.execute_workflow("Bare", iterations, id=name, task_queue=QUEUE)
-    return await _cost(client, name, iterations, time.perf_counter() - start)
+    return await cost_of(client, name, iterations, time.perf_counter() - start)
 
 
 async def _our_run(stack: Stack, client: Client, arn: str, iterations: int) -> Cost:
@@ -88,10 +88,18 @@ async def _our_run(stack: Stack, client: Client, arn: str, iterations: int) -> C
     if told.stops.count("tool_result") != iterations or told.stop_reason != "end_turn":
         raise RuntimeError(f"the turn ended as {told.stop_reason} after {len(told.stops)} messages")
     account, harness = arn.split(":")[4], arn.split("/")[1]
-    return await _cost(client, f"session:{account}:{harness}:{session}", iterations, wall)
+    return await cost_of(client, f"session:{account}:{harness}:{session}", iterations, wall)
 
 
-async def _cost(client: Client, workflow_id: str, iterations: int, wall_s: float) -> Cost:
+async def cost_of(client: Client, workflow_id: str, iterations: int, wall_s: float) -> Cost:
+    """What each of a workflow's iterations cost, in all runs that continue each other.
+
+    Args:
+        client: of the namespace.
+        workflow_id: the workflow, at its newest run.
+        iterations: how many it has done.
+        wall_s: how long they took.
+    """
     events = size = 0
     run_id: str | None = None
     while True:
