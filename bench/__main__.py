@@ -17,6 +17,7 @@ from bench import (
     parked,
     recovery,
     requests,
+    turns,
 )
 from bench.bed import Bed, Options
 from bench.report import Figure, show
@@ -28,6 +29,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bed], list[Figure] | Awaitable[list[Figure]
     "gateway": gateway.measure,
     "latency": latency.measure,
     "iterations": iterations.measure,
+    "turns": turns.measure,
     "parked": parked.measure,
     "decisions": decisions.measure,
     "fleet": fleet.measure,
@@ -41,7 +43,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument(
-        "--quick", action="store_true", help="leave out the 500-iteration turns; one fleet"
+        "--quick",
+        action="store_true",
+        help="leave out the 500-iteration turns; one fleet, shorter sessions",
     )
     parser.add_argument(
         "--only",

@@ -104,7 +104,7 @@ async def _bare_run(client: Client, processor: Processor, iterations: int) -> Co
     start = time.perf_counter()
     await client.execute_workflow("Bare", iterations, id=name, task_queue=QUEUE)
     wall, used = time.perf_counter() - start, processor.used()
-    return await _cost(client, name, iterations, wall, used)
+    return await cost_of(client, name, iterations, wall, used)
 
 
 async def _our_run(
@@ -118,12 +118,26 @@ async def _our_run(
     if told.stops.count("tool_result") != iterations or told.stop_reason != "end_turn":
         raise RuntimeError(f"the turn ended as {told.stop_reason} after {len(told.stops)} messages")
     account, harness = arn.split(":")[4], arn.split("/")[1]
-    return await _cost(client, f"session:{account}:{harness}:{session}", iterations, wall, used)
+    workflow_id = f"session:{account}:{harness}:{session}"
+    return await cost_of(client, workflow_id, iterations, wall, used)
 
 
-async def _cost(
-    client: Client, workflow_id: str, iterations: int, wall_s: float, used: tuple[float, float]
+async def cost_of(
+    client: Client,
+    workflow_id: str,
+    iterations: int,
+    wall_s: float,
+    used: tuple[float, float] = (0.0, 0.0),
 ) -> Cost:
+    """What each of a workflow's iterations cost, in all runs that continue each other.
+
+    Args:
+        client: of the namespace.
+        workflow_id: the workflow, at its newest run.
+        iterations: how many it has done.
+        wall_s: how long they took.
+        used: the processor's seconds of all processes and of the worker.
+    """
     events = size = 0
     run_id: str | None = None
     while True:

@@ -60,11 +60,11 @@ _LINE = (
         invocation.c.waits_below,
     )
     .where(
-        invocation.c.session == sa.bindparam("session_"),
+        # Each with the session: only then SQLite looks both up by an index.
         sa.or_(
-            invocation.c.invocation_id == sa.bindparam("root_"),
-            invocation.c.root == sa.bindparam("root_"),
-        ),
+            sa.and_(_KEY[0], invocation.c.invocation_id == sa.bindparam("root_")),
+            sa.and_(_KEY[0], invocation.c.root == sa.bindparam("root_")),
+        )
     )
     .order_by(invocation.c.ended_at, invocation.c.invocation_id)
 )

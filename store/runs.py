@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.decisions import RESUME_PREFIX
 from contracts.messages import StopReason, ToolStatus
 from contracts.records import InvocationState, RunRecord, StoredMessage
-from contracts.tools import CallState, ToolKind
+from contracts.tools import CallState
 from contracts.usage import Usage
 from store.budgets import waits_for_budget
 from store.calls import call_record
@@ -37,15 +37,14 @@ _NEWEST = (
 )
 _SPENT = sa.select(*SUMS).where(*_OF_LINE)
 _OUTPUT = (
-    sa.select(call.c.input)
-    .where(
+    # In no order: SQLite would go through all of the session's calls to have one.
+    sa.select(call.c.seq, call.c.position, call.c.input).where(
         call.c.session == sa.bindparam("session_"),
         call.c.invocation_id.in_(sa.bindparam("line", expanding=True)),
-        call.c.kind == ToolKind.OUTPUT.value,
+        # Written out, as the index on such calls has it.
+        call.c.kind == sa.literal_column("'output'"),
         call.c.status == ToolStatus.SUCCESS.value,
     )
-    .order_by(call.c.seq.desc(), call.c.position.desc())
-    .limit(1)
 )
 _CALLS_SEQ = sa.select(session.c.calls_seq).where(session.c.key == sa.bindparam("session_"))
 _DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("session_"))
@@ -127,6 +126,7 @@ def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRec
     if paused is not None and resume_due(connection, session_key) is not None:
         return RunRecord(f"{RESUME_PREFIX}{paused}", (), None, None, None, None, Usage())
     found = connection.execute(_NEWEST, key).first()
+    outputs = connection.execute(_OUTPUT, key).all()
     return RunRecord(
         live=None,
         waiting=tuple(call_record(row) for row in _unsettled(connection, key)),
@@ -135,7 +135,7 @@ def _get(connection: Connection, session_key: str, invocation_id: str) -> RunRec
         message=None
         if found is None
         else StoredMessage(found.seq, found.invocation_id, found.body),
-        output=connection.execute(_OUTPUT, key).scalar(),
+        output=max(outputs, key=lambda row: (row.seq, row.position)).input if outputs else None,
         usage=usage_of(connection.execute(_SPENT, key).one()),
         paused=paused is not None,
     )

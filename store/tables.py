@@ -325,6 +325,13 @@ call = sa.Table(
     sa.Column("snapshot_id", sa.String),
     sa.UniqueConstraint("session", "seq", "position"),
 )
+sa.Index(
+    "ix_call_output",
+    call.c.session,
+    call.c.invocation_id,
+    sqlite_where=sa.text("kind = 'output'"),
+    postgresql_where=sa.text("kind = 'output'"),
+)
 
 event = sa.Table(
     "event",

@@ -40,8 +40,8 @@ def main() -> int:
             outcome = play(stack, script, tell)
             decided = ", ".join(f"{n} by {kind}" for kind, n in sorted(outcome.decided.items()))
             print(
-                f"seed {seed}: {outcome.turns} turns, {outcome.effects} effects once each, "
-                f"decisions once each: {decided}; {len(outcome.deaths)} deaths, "
+                f"seed {seed}: {outcome.turns} turns, {outcome.effects} effects, "
+                f"decisions: {decided}; {len(outcome.deaths)} deaths, "
                 f"{outcome.seconds:.0f} s",
                 flush=True,
             )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -168,7 +168,7 @@ class Told:
         ]
 
 
-def _closing(stream: Any) -> Iterator[Frame]:
+def _closing(stream: Any) -> Generator[Frame]:
     """The frames of a stream, which is closed however reading them ends."""
     try:
         yield from stream
@@ -333,7 +333,7 @@ class Stack:
         endpoint: str | None = None,
         headers: dict[str, str] | None = None,
         **members: Any,
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame]:
         """Send an invocation; the frames of its stream as they arrive."""
         client = self.client("bedrock-agentcore", endpoint)
         wanted = dict(headers or {})

@@ -1,4 +1,4 @@
-"""Sums of what sessions used, and an index on the turns that invocations resumed."""
+"""Sums of what sessions used, and indices on resumed turns and on structured results."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,7 @@ _KINDS = (
 
 
 def upgrade() -> None:
-    """Create the table, fill it from the transcripts, and create the index."""
+    """Create the table, fill it from the transcripts, and create the indices."""
     op.create_table(
         "model_usage",
         sa.Column("session", sa.String(), nullable=False),
@@ -42,4 +42,12 @@ def upgrade() -> None:
         ["session", "root"],
         sqlite_where=resumes,
         postgresql_where=resumes,
+    )
+    output = sa.text("kind = 'output'")
+    op.create_index(
+        "ix_call_output",
+        "call",
+        ["session", "invocation_id"],
+        sqlite_where=output,
+        postgresql_where=output,
     )
