@@ -11,10 +11,11 @@ import re
 import stat
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from contracts.errors import AwsError, ServiceError, invalid
 from environments.beneath import DEPTH_MAX, Beneath, refused
+from environments.file_times import moment
 
 #: A file that is uploaded: as large as one that a command may write.
 FILE_BYTES = 1024**3
@@ -94,7 +95,7 @@ def look(where: Beneath, path: str, start_after: str) -> Listing | OpenFile:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             return _list(fd, start_after)
-        opened = OpenFile(fd, status.st_size, _etag(status), _time(status))
+        opened = OpenFile(fd, status.st_size, _etag(status), moment(status.st_mtime))
         fd = -1
         return opened
     finally:
@@ -307,13 +308,9 @@ def _entry(name: str, status: os.stat_result) -> FileEntry:
         name=os.fsencode(name).decode("utf-8", "replace"),
         type=kind,
         size=status.st_size if kind == "file" else 0,
-        modified_at=_time(status),
+        modified_at=moment(status.st_mtime),
         executable=kind == "file" and bool(status.st_mode & stat.S_IXUSR),
     )
-
-
-def _time(status: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(status.st_mtime, UTC)
 
 
 def _etag(status: os.stat_result) -> str:

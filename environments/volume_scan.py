@@ -11,10 +11,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from contracts.turn_files import LISTED_MAX, FileChange, FileChangeKind, TurnFiles
+from environments.file_times import moment
 
 #: Names that one look may meet. They take about 0.1 s.
 NAMES_MAX = 20_000
@@ -148,12 +148,7 @@ def _change(
     shown = os.fsencode(path).decode("utf-8", "replace")
     if signature is None:
         return FileChange(shown, kind)
-    try:
-        modified = datetime.fromtimestamp(signature[2] // 10**9, UTC)
-    except (ValueError, OverflowError, OSError):
-        # A command may have given it a time that no calendar has.
-        modified = None
-    return FileChange(shown, kind, signature[1], modified, digest)
+    return FileChange(shown, kind, signature[1], moment(signature[2] // 10**9), digest)
 
 
 def _checksum(volume: Path, path: str, signature: Signature, sums: Checksums) -> str | None:

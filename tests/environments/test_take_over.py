@@ -1,4 +1,4 @@
-"""Two sandbox hosts, each with a data directory, one database: what happens when one dies."""
+"""Two sandbox hosts, each with a data directory and a network, one database: when one dies."""
 
 import asyncio
 import os
@@ -21,6 +21,8 @@ from environments.shared_volumes import ID_FILE, host_volumes
 from store import Store
 from tests.environments.sandboxes import SPEC, run, until
 
+#: The hosts reach nothing of each other but the database and the volumes.
+ANOTHER_NETWORK = ("unshare", "--net") if os.geteuid() == 0 else ()
 SESSION = session_key("000000000000", "h-0123456789", "s" * 33)
 
 #: A host with a short lease that runs one command and then waits to be killed.
@@ -100,7 +102,8 @@ class Hosts:
         shared_id = self.shares("first").id if shared else ""
         words = (database_url, str(self.tmp_path / "first"), str(volumes), shared_id or "", SESSION)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", HOST_PROCESS, *words), stdout=asyncio.subprocess.PIPE
+            *(*ANOTHER_NETWORK, sys.executable, "-c", HOST_PROCESS, *words),
+            stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
         pid = int(await process.stdout.readline())
