@@ -115,13 +115,14 @@ def compare(
         volume: where they are.
         before: as they were.
         now: as they are.
-        sums: checksums of an earlier comparison; those of this one join them.
+        sums: checksums of an earlier comparison, which those of this one replace.
     """
     kinds = {path: FileChangeKind.REMOVED for path in before.keys() - now.keys()}
     kinds |= {path: FileChangeKind.CREATED for path in now.keys() - before.keys()}
     changed = (path for path in before.keys() & now.keys() if before[path] != now[path])
     kinds |= dict.fromkeys(changed, FileChangeKind.CHANGED)
     listed: list[FileChange] = []
+    made = Checksums()
     characters = hashed = 0
     for path in sorted(kinds)[:LISTED_MAX]:
         characters += len(path)
@@ -133,8 +134,12 @@ def compare(
             size = signature[1]
             if size <= HASHED_BYTES and hashed + size <= HASHED_TOTAL_BYTES:
                 hashed += size
-                digest = _checksum(volume, path, signature, sums)
+                digest = sums.get((path, signature)) or _checksum(volume, path, signature)
+        if signature is not None and digest is not None:
+            made[path, signature] = digest
         listed.append(_change(path, kinds[path], signature, digest))
+    sums.clear()
+    sums.update(made)
     listed.sort(key=lambda each: each.path)
     numbers = [list(kinds.values()).count(kind) for kind in FileChangeKind]
     return TurnFiles(
@@ -151,15 +156,12 @@ def _change(
     return FileChange(shown, kind, signature[1], moment(signature[2] // 10**9), digest)
 
 
-def _checksum(volume: Path, path: str, signature: Signature, sums: Checksums) -> str | None:
+def _checksum(volume: Path, path: str, signature: Signature) -> str | None:
     """The checksum of a file, unless it is another by now."""
-    key = (path, signature)
-    if key not in sums:
-        with contextlib.suppress(OSError):
-            data = _read(volume, path, signature)
-            if data is not None:
-                sums[key] = hashlib.sha256(data).hexdigest()
-    return sums.get(key)
+    with contextlib.suppress(OSError):
+        data = _read(volume, path, signature)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+    return None
 
 
 def _read(volume: Path, path: str, signature: Signature) -> bytes | None:
