@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,7 +80,9 @@ class Hosts:
     def __init__(self, store: Store, tmp_path: Path) -> None:
         self.store = store
         self.tmp_path = tmp_path
-        self.volumes = tmp_path / "volumes"
+        # A directory of a file system that machines share, as NFS, to run these tests there.
+        shared = os.environ.get("EVERLOOP_TEST_SHARED")
+        self.volumes = Path(tempfile.mkdtemp(dir=shared)) if shared else tmp_path / "volumes"
         self.volumes.mkdir(exist_ok=True)
         self.providers: list[Bubblewrap] = []
 
