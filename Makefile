@@ -22,6 +22,10 @@ test: $(READY) lint types layers ## Lint, types, layers and all tests
 	@sh deploy/test_engine.sh
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
+.PHONY: ordinary-user
+ordinary-user: $(READY) ## Run the tests of environments as an ordinary user (by root)
+	$(BIN)/python -m tests.environments.ordinary_user
+
 .PHONY: lint
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .

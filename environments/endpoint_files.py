@@ -8,7 +8,6 @@ finishes an upload or makes a directory. `DELETE` removes.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -18,14 +17,13 @@ from contracts.errors import invalid
 from environments.agentd_session_files import FileEntry, Listing
 from environments.agentd_volume import BODY_BYTES
 from environments.endpoint_calls import session_of, text, whole
+from environments.file_times import moment
 from environments.host import SandboxHost
 from environments.session_volume import Content, SessionVolume
 from store import Store
 
 #: One part of an upload, or a file that is written in one go.
 PART_BYTES = BODY_BYTES
-#: 9999-12-31, in seconds since 1970.
-LAST_TIME = 253_402_214_400.0
 
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
@@ -96,7 +94,7 @@ def _content(file: Content, request: Request, opened: AsyncExitStack) -> Respons
     start, end = _range(request, file)
     headers = {
         "ETag": file.etag,
-        "Last-Modified": _time(file.modified_at).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        "Last-Modified": moment(file.modified_at).strftime("%a, %d %b %Y %H:%M:%S GMT"),
         "Content-Length": str(end - start),
         "Accept-Ranges": "bytes",
     }
@@ -153,11 +151,6 @@ def _shown(entry: FileEntry) -> dict[str, Any]:
         "name": entry.name,
         "type": entry.type,
         "size": entry.size,
-        "modifiedAt": _time(entry.modified_at).isoformat(),
+        "modifiedAt": moment(entry.modified_at).isoformat(),
         "executable": entry.executable,
     }
-
-
-def _time(seconds: float) -> datetime:
-    # Commands may give a file any time; years end with 9999.
-    return datetime.fromtimestamp(min(max(seconds, 0.0), LAST_TIME), UTC)

@@ -26,10 +26,12 @@ from store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks for what is due.
-LOOK_S = 0.1
 #: Seconds between two questions which turns have ended.
 ENDED_S = 0.5
+#: Seconds between two looks: what ends together is looked at together.
+PAUSE_S = 0.05
+#: Files of one turn's beginning that stay in memory; more are read from the note each time.
+REMEMBERED_MAX = 2000
 #: Seconds between looks for turns of sessions that came from other hosts.
 ADOPT_S = 30.0
 #: Looks at volumes that run at once, each in a thread.
@@ -39,6 +41,7 @@ _BEGUN_LATE = (
     "The note of the files as they were when the turn began is gone: what was changed before the "
     "session came to this host is not listed."
 )
+_ELSEWHERE = "Not listed: the session's files are not on the sandbox host."
 #: The session was stopped, or deleted.
 _NOT_READ = "The files could not be read when the turn had ended; this is what was seen before."
 
@@ -58,7 +61,8 @@ class _Turn:
 
     Attributes:
         volume: where the files are.
-        before: the files when it began; None when they cannot be looked at.
+        noted: whether there is a note of the files when it began; else they cannot be compared.
+        before: what the note says, unless it is long.
         why_not: why the list is incomplete.
         due: whether a call has ended since the last look.
         written: what the store has.
@@ -67,6 +71,7 @@ class _Turn:
     """
 
     volume: Path
+    noted: bool
     before: Files | None
     why_not: str | None
     due: bool = False
@@ -91,6 +96,7 @@ class TurnFilesWatch:
         self._beginning: dict[tuple[str, str], asyncio.Lock] = {}
         self._workers = asyncio.Semaphore(WORKERS_MAX)
         self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
 
     async def __aenter__(self) -> "TurnFilesWatch":
         """Begin to look after turns, those of an earlier process with them."""
@@ -132,10 +138,14 @@ class TurnFilesWatch:
         turn = self._turns.get((session, invocation_id))
         if turn is not None:
             turn.due = True
+            self._wake.set()
 
     async def _begin(self, key: tuple[str, str]) -> None:
         volume = self._volume(key)
         if volume is None:
+            known = await self._lists.begin(*key)
+            if known is None or not known.settled:
+                self._turns[key] = _Turn(Path(), False, None, _ELSEWHERE, due=True)
             return
         begun, known = await asyncio.gather(
             asyncio.to_thread(_begun, volume, key[1]), self._lists.begin(*key)
@@ -145,7 +155,7 @@ class TurnFilesWatch:
         why_not = begun.why_not
         if known is not None and not begun.kept:
             why_not = known.incomplete or _BEGUN_LATE
-        self._turns[key] = _Turn(
+        self._turns[key] = _turn(
             volume, begun.files, why_not, due=begun.kept, written=known or TurnFiles()
         )
 
@@ -162,6 +172,7 @@ class TurnFilesWatch:
         while True:
             try:
                 now = time.monotonic()
+                self._wake.clear()
                 if adopt_at <= now:
                     adopt_at = now + ADOPT_S
                     await self._adopt()
@@ -179,7 +190,10 @@ class TurnFilesWatch:
             except Exception:
                 # The database may be away for a while.
                 log.exception("listing the files of turns failed, and is tried again")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDED_S):
+                    await self._wake.wait()
 
     async def _adopt(self) -> None:
         """Take up turns that another process of this host, or another host, began."""
@@ -192,7 +206,7 @@ class TurnFilesWatch:
             known = await self._lists.get(*key)
             if known is not None and not known.settled and key not in self._turns:
                 why_not = known.incomplete or (_BEGUN_LATE if kept is None else None)
-                self._turns[key] = _Turn(volume, kept, why_not, due=True, written=known)
+                self._turns[key] = _turn(volume, kept, why_not, due=True, written=known)
 
     async def _look(self, key: tuple[str, str], *, last: bool) -> None:
         turn = self._turns[key]
@@ -201,9 +215,9 @@ class TurnFilesWatch:
                 return
             turn.due = False
             found = replace(turn.written, settled=last, incomplete=turn.why_not)
-            if turn.before is not None:
+            if turn.noted:
                 try:
-                    made = await asyncio.to_thread(_compared, turn.volume, turn.before, turn.sums)
+                    made = await asyncio.to_thread(_compared, turn, key[1])
                     found = replace(made, settled=last, incomplete=turn.why_not)
                 except TooMuch as much:
                     found = replace(found, incomplete=f"Not all is listed: {much}.")
@@ -226,10 +240,21 @@ class TurnFilesWatch:
         return None if found is None else found[0]
 
 
-def _compared(volume: Path, before: Files, sums: Checksums) -> TurnFiles:
-    if not is_readable(volume):
-        raise FileNotFoundError(f"{volume} is not there or not mounted")
-    return compare(volume, before, scan(volume), sums)
+def _turn(
+    volume: Path, files: Files | None, why_not: str | None, *, due: bool, written: TurnFiles
+) -> _Turn:
+    noted = files is not None
+    before = files if files is not None and len(files) <= REMEMBERED_MAX else None
+    return _Turn(volume, noted, before, why_not, due=due, written=written)
+
+
+def _compared(turn: _Turn, invocation_id: str) -> TurnFiles:
+    if not is_readable(turn.volume):
+        raise FileNotFoundError(f"{turn.volume} is not there or not mounted")
+    before = turn.before if turn.before is not None else _kept(turn.volume, invocation_id)
+    if before is None:
+        raise FileNotFoundError("the note of the files when the turn began is gone")
+    return compare(turn.volume, before, scan(turn.volume), turn.sums)
 
 
 def _begun(volume: Path, invocation_id: str) -> _Begun:

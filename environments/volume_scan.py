@@ -11,10 +11,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from contracts.turn_files import LISTED_MAX, FileChange, FileChangeKind, TurnFiles
+from environments.file_times import moment
 
 #: Names that one look may meet. They take about 0.1 s.
 NAMES_MAX = 20_000
@@ -115,13 +115,14 @@ def compare(
         volume: where they are.
         before: as they were.
         now: as they are.
-        sums: checksums of an earlier comparison; those of this one join them.
+        sums: checksums of an earlier comparison, which those of this one replace.
     """
     kinds = {path: FileChangeKind.REMOVED for path in before.keys() - now.keys()}
     kinds |= {path: FileChangeKind.CREATED for path in now.keys() - before.keys()}
     changed = (path for path in before.keys() & now.keys() if before[path] != now[path])
     kinds |= dict.fromkeys(changed, FileChangeKind.CHANGED)
     listed: list[FileChange] = []
+    made = Checksums()
     characters = hashed = 0
     for path in sorted(kinds)[:LISTED_MAX]:
         characters += len(path)
@@ -133,8 +134,12 @@ def compare(
             size = signature[1]
             if size <= HASHED_BYTES and hashed + size <= HASHED_TOTAL_BYTES:
                 hashed += size
-                digest = _checksum(volume, path, signature, sums)
+                digest = sums.get((path, signature)) or _checksum(volume, path, signature)
+        if signature is not None and digest is not None:
+            made[path, signature] = digest
         listed.append(_change(path, kinds[path], signature, digest))
+    sums.clear()
+    sums.update(made)
     listed.sort(key=lambda each: each.path)
     numbers = [list(kinds.values()).count(kind) for kind in FileChangeKind]
     return TurnFiles(
@@ -148,23 +153,15 @@ def _change(
     shown = os.fsencode(path).decode("utf-8", "replace")
     if signature is None:
         return FileChange(shown, kind)
-    try:
-        modified = datetime.fromtimestamp(signature[2] // 10**9, UTC)
-    except (ValueError, OverflowError, OSError):
-        # A command may have given it a time that no calendar has.
-        modified = None
-    return FileChange(shown, kind, signature[1], modified, digest)
+    return FileChange(shown, kind, signature[1], moment(signature[2] // 10**9), digest)
 
 
-def _checksum(volume: Path, path: str, signature: Signature, sums: Checksums) -> str | None:
+def _checksum(volume: Path, path: str, signature: Signature) -> str | None:
     """The checksum of a file, unless it is another by now."""
-    key = (path, signature)
-    if key not in sums:
-        with contextlib.suppress(OSError):
-            data = _read(volume, path, signature)
-            if data is not None:
-                sums[key] = hashlib.sha256(data).hexdigest()
-    return sums.get(key)
+    with contextlib.suppress(OSError):
+        data = _read(volume, path, signature)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+    return None
 
 
 def _read(volume: Path, path: str, signature: Signature) -> bytes | None:

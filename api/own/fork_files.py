@@ -5,15 +5,11 @@ the first thing that needs the files puts the copy in their place.
 """
 
 import contextlib
-import time
 
 from api.context import Context
 from api.hosts import HostCall
 from contracts.errors import AwsError, ServiceError
 from contracts.sessions import ForkFiles, ForkOrder
-
-#: Seconds for which one request waits for a copy; SDKs wait sixty.
-COPY_S = 45.0
 
 
 async def fork_with_files(context: Context, order: ForkOrder, snapshot_id: str | None) -> str:
@@ -47,17 +43,13 @@ async def _copy(
     context: Context, order: ForkOrder, staged: str, snapshot_id: str | None
 ) -> ForkFiles:
     params = {"staged": staged} | ({} if snapshot_id is None else {"id": snapshot_id})
-    deadline = time.monotonic() + COPY_S
-    while True:
-        told = await _ask(context, order, params)
-        if told["status"] == "STAGED":
-            return ForkFiles(told["host"], staged)
-        if time.monotonic() > deadline:
-            raise ServiceError(
-                AwsError.THROTTLING,
-                "The files are still being copied; send the same request again, with its "
-                "clientToken.",
-            )
+    told = await _ask(context, order, params)
+    if told["status"] != "STAGED":
+        raise ServiceError(
+            AwsError.THROTTLING,
+            "The files are still being copied; send the same request again, with its clientToken.",
+        )
+    return ForkFiles(told["host"], staged)
 
 
 async def _ask(context: Context, order: ForkOrder, params: dict[str, str]) -> dict[str, str]:

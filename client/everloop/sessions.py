@@ -20,6 +20,8 @@ Json = dict[str, Any]
 
 #: Seconds between two looks at a deletion.
 POLL_S = 0.5
+#: Seconds for which a fork's files are waited for: as many as a snapshot may have take minutes.
+COPY_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,13 @@ class Sessions:
         place = (*_session(harness_id, session_id), "fork")
         if wanted.get("files", "none") != "none":
             wanted.setdefault("clientToken", uuid.uuid4().hex)
+        deadline = time.monotonic() + COPY_S
         while True:
             try:
                 return self._send("POST", *place, body=wanted)
             except ApiError as error:
-                if error.name != "ThrottlingException" or "being copied" not in str(error):
+                copying = error.name == "ThrottlingException" and "being copied" in str(error)
+                if not copying or time.monotonic() > deadline:
                     raise
 
     def delete(self, harness_id: str, session_id: str, *, wait_s: float = 60) -> Json:

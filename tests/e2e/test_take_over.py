@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.people import own
 from tests.e2e.stack import Stack, new_session, say, wait_until
 
 
@@ -91,6 +92,12 @@ def test_a_turn_goes_on_with_another_host_and_its_files(
     lost, *others = [json.loads(result) for result in finished.results]
     assert (lost["exit_code"], lost["ended"]) == (None, "lost")
     assert "was not run again. Files are kept; processes" in lost["note"]
+    place = f"harnesses/{arn.rpartition('/')[2]}/sessions/{session}/invocations/take-over/files"
+    listed = own(stack, "GET", place)
+    assert [(each["path"], each["change"]) for each in listed["entries"]] == [
+        ("effects", "created")
+    ]
+    assert (listed["state"], "incomplete" in listed) == ("complete", False)
     assert others == [{"stdout": "once\n", "stderr": "", "exit_code": 0}] * 2
 
     first.start()

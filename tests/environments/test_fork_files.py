@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,26 @@ async def test_a_fork_whose_copy_is_gone_does_not_begin_empty(
         with pytest.raises(EnvironmentUnavailable, match="fork the session again"):
             async with host.use(FORK, SPEC):
                 pass
+
+
+async def test_a_copy_that_takes_long_is_told_and_joined(
+    host: SandboxHost, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = await Play.begin(store)
+    await play.open("i1")
+    whole, begun = threading.Event(), 0
+
+    def slow(*_: object) -> None:
+        nonlocal begun
+        begun += 1
+        assert whole.wait(20)
+
+    monkeypatch.setattr(fork_files, "stage", slow)
+    work = SnapshotWork(host)
+    for _ in range(2):
+        assert not await work.stage(play.session, FORK, STAGED, None, wait_s=0.05)
+    with pytest.raises(ServiceError, match="Another snapshot"):
+        await work.stage(play.session, FORK, "b" * 32, None, wait_s=0.05)
+    whole.set()
+    assert await work.stage(play.session, FORK, STAGED, None, wait_s=20)
+    assert begun == 1

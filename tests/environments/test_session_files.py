@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from environments import agentd_session_files as session_files
 from environments.agentd_beneath import NOT_FOUND, QUOTA, VALIDATION, Beneath, VolumeError
 from environments.agentd_session_files import Listing, OpenFile
+from environments.file_times import moment
 
 MOUNT = "/mnt/session"
 
@@ -162,6 +164,18 @@ def test_an_upload_that_was_swapped_for_a_link_is_refused(volume: Path, where: B
     with pytest.raises(VolumeError):
         session_files.write_part(where, "upload-1", 3, b"def")
     assert (volume.parent / "secret").read_text() == "secret"
+
+
+def test_a_time_that_no_calendar_has_is_listed(volume: Path, where: Beneath) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        for name, seconds in (("late", 2**42), ("early", -(2**42))):
+            path = Path(memory) / name
+            path.touch()
+            os.utime(path, (seconds, seconds))
+        # Not every file system has such times; memory has.
+        found = session_files.look(Beneath(Path(memory), where.user, "/mnt/session"), ".", "")
+    assert isinstance(found, Listing)
+    assert [moment(each.modified_at).year for each in found.entries] == [2, 9998]
 
 
 def test_uploads_and_files_are_bounded(where: Beneath) -> None:

@@ -1,8 +1,9 @@
-"""Two sandbox hosts, each with a data directory, one database: what happens when one dies."""
+"""Two sandbox hosts, each with a data directory and a network, one database: when one dies."""
 
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tests.environments import engine as engines
 from tests.environments.cluster import cluster
 from tests.environments.sandboxes import SPEC, run, until
 
+#: The hosts reach nothing of each other but the database and the volumes.
+ANOTHER_NETWORK = ("unshare", "--net") if os.geteuid() == 0 else ()
 SESSION = session_key("000000000000", "h-0123456789", "s" * 33)
 
 #: A host with a short lease that runs one command and then waits to be killed.
@@ -85,7 +88,9 @@ class Hosts:
     def __init__(self, store: Store, tmp_path: Path) -> None:
         self.store = store
         self.tmp_path = tmp_path
-        self.volumes = tmp_path / "volumes"
+        # A directory of a file system that machines share, as NFS, to run these tests there.
+        shared = os.environ.get("EVERLOOP_TEST_SHARED")
+        self.volumes = Path(tempfile.mkdtemp(dir=shared)) if shared else tmp_path / "volumes"
         self.volumes.mkdir(exist_ok=True)
         self.providers: list[Bubblewrap] = []
 
@@ -112,7 +117,8 @@ class Hosts:
     async def dies_in_a_command(self, words: tuple[str, ...], volumes: Path) -> int:
         """Run HOST_PROCESS until its command has had its effect in a volume, and kill it."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", HOST_PROCESS, *words), stdout=asyncio.subprocess.PIPE
+            *(*ANOTHER_NETWORK, sys.executable, "-c", HOST_PROCESS, *words),
+            stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
         pid = int(await process.stdout.readline())

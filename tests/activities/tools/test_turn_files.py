@@ -13,7 +13,7 @@ from contracts.errors import AwsError, ErrorDetail
 from contracts.messages import Message, StopReason, TextBlock
 from contracts.turn import ToolCall
 from contracts.turn_files import TurnFiles
-from environments import volume_scan
+from environments import turn_files, volume_scan
 from environments.host import SandboxHost
 from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
@@ -198,3 +198,27 @@ async def test_notes_beside_the_volume_go_with_the_turn(watched: Calls, tmp_path
         return not list((tmp_path / "data").rglob("turn-*.json"))
 
     await eventually(gone)
+
+
+async def test_the_beginning_of_a_large_volume_is_read_from_the_note(
+    watched: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_files, "REMEMBERED_MAX", 1)
+    async with watched.host.use(SESSION, SPEC) as environment:
+        await run(environment, "touch a b c")
+    await watched.do("shell", command="rm a; touch d")
+    await watched.do("shell", command="rm b")
+    assert told(await end(watched)) == [("a", "removed"), ("b", "removed"), ("d", "created")]
+
+
+async def test_files_that_are_elsewhere_are_said_not_to_be_listed(
+    watched: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(session: str) -> None:
+        return None
+
+    monkeypatch.setattr(watched.host, "volume", nowhere)
+    await watched.do("shell", command="touch a")
+    found = await end(watched)
+    assert found.files == () and found.incomplete is not None
+    assert "not on the sandbox host" in found.incomplete
