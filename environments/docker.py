@@ -55,6 +55,8 @@ NAME_LABEL = "everloop.environment"
 COMPLAINT_CHARACTERS = 2000
 #: agentd itself needs descriptors for its callers, beside what a command may open.
 AGENTD_FILES_MAX = 4096
+#: Of the scheduler, as the kernel has it by default.
+CPU_PERIOD_US = 100_000
 #: The first process and agentd.
 OWN_PROCESSES = 2
 
@@ -333,6 +335,8 @@ class Docker:
         }
         files = max(limits.open_files, AGENTD_FILES_MAX)
         processes = limits.processes + OWN_PROCESSES
+        # Files in memory are counted with what commands take.
+        memory = limits.memory_bytes + limits.tmp_bytes + SHM_BYTES
         return {
             "Image": image,
             "Hostname": "sandbox",
@@ -349,8 +353,10 @@ class Docker:
                 "CapDrop": ["ALL"],
                 "CapAdd": ["SETUID", "SETGID"],
                 "SecurityOpt": ["no-new-privileges"],
-                "Memory": limits.memory_bytes,
-                "MemorySwap": limits.memory_bytes,
+                "Memory": memory,
+                "MemorySwap": memory,
+                "CpuPeriod": CPU_PERIOD_US,
+                "CpuQuota": limits.cpu_percent * CPU_PERIOD_US // 100,
                 "PidsLimit": processes,
                 "ShmSize": SHM_BYTES,
                 "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"},

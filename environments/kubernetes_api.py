@@ -282,8 +282,12 @@ def _check_hope(pod: Any) -> None:
         EnvironmentUnavailable: it will not; the message says why.
     """
     if pod.status.phase in ("Succeeded", "Failed"):
-        why = pod.status.message or pod.status.reason or "its first process ended"
-        raise EnvironmentUnavailable(f"the pod did not start: {why}")
+        states = [each.state.terminated for each in pod.status.container_statuses or ()]
+        said = [each.message or each.reason for each in states if each is not None]
+        why = pod.status.message or pod.status.reason or " ".join(filter(None, said))
+        raise EnvironmentUnavailable(
+            f"the pod did not start: {why or 'its first process ended'}"[:500]
+        )
     for status in pod.status.container_statuses or ():
         waiting = status.state and status.state.waiting
         if waiting is not None and waiting.reason in _HOPELESS:
