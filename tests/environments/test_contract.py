@@ -19,6 +19,7 @@ from tests.environments import engine as engines
 from tests.environments.cluster import SANDBOX_VERSION, cluster
 from tests.environments.kinds import Make, makes
 from tests.environments.sandboxes import SPEC, run
+from tests.environments.test_shells import attach
 
 
 @pytest.fixture
@@ -75,6 +76,24 @@ async def test_an_id_runs_once_whoever_asks(provider: EnvironmentProvider):
         channel = provider.connect(started.reference)
         done = await run(channel, "echo x >> count; cat count", id="only")
         assert done.stdout == "x\n"
+
+
+async def test_a_shell_is_typed_into_and_outlives_its_connection(provider: EnvironmentProvider):
+    started = await provider.start("a", SPEC, generation=1)
+    channel = provider.connect(started.reference)
+    answer, terminal = await attach(channel)
+    assert answer.new
+    for word in ("one", "two"):
+        terminal.type(f"kept={word}; echo $((6 * 7)) $kept\n".encode())
+        await terminal.writer.drain()
+        await terminal.until(f"42 {word}\r\n".encode())
+    terminal.leave()
+    again, terminal = await attach(channel, resume=True, after=answer.at)
+    assert not again.new
+    terminal.type(b"echo still $kept; exit 3\n")
+    await terminal.writer.drain()
+    assert await terminal.end() == (b"x", (3).to_bytes(4))
+    assert b"still two\r\n" in terminal.shown
 
 
 async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentProvider):
