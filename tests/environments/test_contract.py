@@ -257,4 +257,10 @@ async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engin
             "Ingress",
             "Egress",
         ]
+        await provider.start("a", SPEC, generation=2)
         await provider.close()
+        # A host process that has asked for nothing yet ends both: a Sandbox makes its pod again.
+        heir = Kubernetes("data", options, tmp_path / "data")
+        assert await heir.stop_orphans(()) == 1
+        assert not running.kept["sandboxes"] and not running.kept["pods"]
+        await heir.close()
