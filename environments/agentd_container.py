@@ -20,6 +20,7 @@ import sys
 from types import FrameType
 
 from environments.agentd_restore import finish
+from environments.agentd_seccomp import UnknownMachine, install
 
 #: As many connections wait as agentd serves at once.
 BACKLOG = 128
@@ -50,6 +51,9 @@ def main() -> None:
             # Not where commands have made something else of the place: it is theirs.
             with contextlib.suppress(OSError):
                 finish(volume)
+        # On a machine that is not known the engine's own filter has to do.
+        with contextlib.suppress(UnknownMachine):
+            install()
         os.set_inheritable(listener.fileno(), True)
         os.environ["AGENTD_FD"] = str(listener.fileno())
         # A new program: this one's memory, which was root's, is closed to the user it became.

@@ -25,7 +25,7 @@ from typing import Any
 from contracts.environment import EnvironmentSpec
 from contracts.errors import EnvironmentUnavailable
 from contracts.sandbox_settings import SandboxSettings
-from environments import bubblewrap_probe, control_groups, seccomp, sockets
+from environments import bubblewrap_probe, control_groups, sockets
 from environments.bubblewrap_profile import (
     AGENTD_COMMAND,
     PROXY_DIR,
@@ -309,7 +309,7 @@ class Bubblewrap:
         try:
             descriptors = Descriptors(
                 listener=hand(sockets.listen(directory / "s").detach()),
-                seccomp=hand(_memory_file(seccomp.program())),
+                seccomp=hand(_memory_file(bubblewrap_probe.system_call_filter())),
                 info=hand(os.open(directory / "info", os.O_WRONLY | os.O_CREAT, 0o600)),
                 files={path: hand(_memory_file(data)) for path, data in files.items()},
             )

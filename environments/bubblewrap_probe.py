@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from contracts.errors import EnvironmentUnavailable
+from environments.agentd_seccomp import UnknownMachine, program
 
 #: Beside bwrap, what a start as root goes through; all but `sh` belong to util-linux.
 _ROOT_PROGRAMS = ("unshare", "mount", "setpriv", "sh")
@@ -34,6 +35,18 @@ def require_programs() -> None:
             raise EnvironmentUnavailable(
                 f"{name} is not installed. Install it and start again: apt-get install util-linux"
             )
+
+
+def system_call_filter() -> bytes:
+    """What bwrap is given to refuse system calls.
+
+    Raises:
+        EnvironmentUnavailable: this architecture is not known.
+    """
+    try:
+        return program()
+    except UnknownMachine as error:
+        raise EnvironmentUnavailable(str(error)) from None
 
 
 def explain(complaint: str) -> str:

@@ -49,7 +49,12 @@ AGENTD_FILES = (
     "agentd_spool.py",
 )
 #: Where agentd is started by the first process of a container.
-CONTAINER_FILES = (*AGENTD_FILES, "agentd_container.py", "agentd_restore.py")
+CONTAINER_FILES = (
+    *AGENTD_FILES,
+    "agentd_container.py",
+    "agentd_restore.py",
+    "agentd_seccomp.py",
+)
 #: Without `site`, user packages or byte code: it starts in half the time and writes nothing.
 AGENTD_COMMAND = (
     "python3",

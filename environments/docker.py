@@ -55,6 +55,10 @@ NAME_LABEL = "everloop.environment"
 COMPLAINT_CHARACTERS = 2000
 #: agentd itself needs descriptors for its callers, beside what a command may open.
 AGENTD_FILES_MAX = 4096
+#: Pauses before a container is removed again: an engine refuses one that is just ending by itself.
+REMOVE_PAUSES_S = (0.1, 0.5, 2.0, None)
+#: Of the scheduler, as the kernel has it by default.
+CPU_PERIOD_US = 100_000
 #: The first process and agentd.
 OWN_PROCESSES = 2
 
@@ -263,9 +267,18 @@ class Docker:
             raise EnvironmentUnavailable(f"the container engine does not answer: {error}") from None
 
     async def _remove(self, name: str) -> None:
-        if await self._show(name) is not None:
+        for pause in REMOVE_PAUSES_S:
+            if await self._show(name) is None:
+                break
             container = self._docker().containers.container(name)
-            await self._ask(container.delete(force=True, v=True))
+            try:
+                await self._ask(container.delete(force=True, v=True))
+                break
+            except EnvironmentUnavailable as error:
+                if pause is None:
+                    raise
+                log.info("removing %s is tried again: %s", name, error)
+                await asyncio.sleep(pause)
         await self._way_out.close(name)
         shutil.rmtree(self._directory(name), ignore_errors=True)
 
@@ -333,6 +346,8 @@ class Docker:
         }
         files = max(limits.open_files, AGENTD_FILES_MAX)
         processes = limits.processes + OWN_PROCESSES
+        # Files in memory are counted with what commands take.
+        memory = limits.memory_bytes + limits.tmp_bytes + SHM_BYTES
         return {
             "Image": image,
             "Hostname": "sandbox",
@@ -349,8 +364,10 @@ class Docker:
                 "CapDrop": ["ALL"],
                 "CapAdd": ["SETUID", "SETGID"],
                 "SecurityOpt": ["no-new-privileges"],
-                "Memory": limits.memory_bytes,
-                "MemorySwap": limits.memory_bytes,
+                "Memory": memory,
+                "MemorySwap": memory,
+                "CpuPeriod": CPU_PERIOD_US,
+                "CpuQuota": limits.cpu_percent * CPU_PERIOD_US // 100,
                 "PidsLimit": processes,
                 "ShmSize": SHM_BYTES,
                 "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"},

@@ -108,6 +108,9 @@ class EgressLanes:
                 EnvironmentUnavailable,
             ) as error:
                 log.info("egress %s: its stream is opened again: %s", name, error)
+            except Exception:
+                # Whatever it was, the environment must not be left without its way out.
+                log.exception("egress %s: its stream failed, and is opened again", name)
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_MAX_S)
 

@@ -101,7 +101,6 @@ class Kubernetes:
         async with self._ready:
             if self._config_map is not None:
                 return
-            await self._api.find_sandboxes()
             await self._api.ensure(objects.no_network(self._owner))
             files = objects.agentd_files(self._owner)
             await self._api.ensure(files)
@@ -202,11 +201,11 @@ class Kubernetes:
             await self._carry(reference)
         names = {str(reference.get("name")) for reference in known}
         try:
-            found = await self._api.pods(f"{objects.OWNER_LABEL}={self._owner}")
+            found = await self._api.names(f"{objects.OWNER_LABEL}={self._owner}")
         except EnvironmentUnavailable as error:
             log.warning("pods without a record cannot be looked for: %s", error)
             return 0
-        lost = [str(pod.metadata.name) for pod in found if pod.metadata.name not in names]
+        lost = [name for name in found if name not in names]
         for name in lost:
             log.warning("ending a pod without a record: %s", name)
             await self._remove(name)

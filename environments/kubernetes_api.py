@@ -41,17 +41,8 @@ class ClusterApi:
         self._namespace = namespace
         self._kubeconfig = kubeconfig
         self._clients: _Clients | None = None
+        #: The version of agent-sandbox's API; empty when the cluster has none, None when unknown.
         self._sandboxes: str | None = None
-
-    async def find_sandboxes(self) -> None:
-        """Find out whether the cluster has agent-sandbox.
-
-        Raises:
-            EnvironmentUnavailable: the API server does not answer, or refuses.
-        """
-        groups = await self._ask((await self._connect()).apis.get_api_versions())
-        found = next((g for g in groups.groups if g.name == SANDBOX_GROUP), None)
-        self._sandboxes = found and found.preferred_version.group_version
 
     async def ensure(self, body: Json) -> None:
         """Create an object that may be there already.
@@ -98,15 +89,30 @@ class ClusterApi:
         found = await self._ask(core.list_namespaced_pod(self._namespace, label_selector=selector))
         return list(found.items)
 
+    async def names(self, selector: str) -> list[str]:
+        """The names of the pods and Sandboxes with a label; both of one environment are one."""
+        found = {str(pod.metadata.name) for pod in await self.pods(selector)}
+        version = await self._sandbox_version()
+        if version:
+            group, number = version.split("/")
+            list_them = (await self._connect()).custom.list_namespaced_custom_object
+            listed = await self._ask(
+                list_them(group, number, self._namespace, _SANDBOXES, label_selector=selector)
+            )
+            # One whose pod is not there yet would have it later.
+            found |= {str(each["metadata"]["name"]) for each in listed["items"]}
+        return sorted(found)
+
     async def create_pod(self, name: str, owner: str, claim: str, spec: Json) -> None:
         """Create an environment's pod, by way of a Sandbox where the cluster has them."""
         clients = await self._connect()
-        if self._sandboxes is None:
+        sandboxes = await self._sandbox_version()
+        if not sandboxes:
             body = objects.pod(name, owner, claim, spec)
             await self._ask(clients.create(self._namespace, body))
             return
-        group, version = self._sandboxes.split("/")
-        body = objects.sandbox(name, owner, claim, spec, self._sandboxes)
+        group, version = sandboxes.split("/")
+        body = objects.sandbox(name, owner, claim, spec, sandboxes)
         await self._ask(
             clients.custom.create_namespaced_custom_object(
                 group, version, self._namespace, _SANDBOXES, body
@@ -137,8 +143,9 @@ class ClusterApi:
             EnvironmentUnavailable: it does not end; its node may still run it.
         """
         clients = await self._connect()
-        if self._sandboxes is not None:
-            group, version = self._sandboxes.split("/")
+        sandboxes = await self._sandbox_version()
+        if sandboxes:
+            group, version = sandboxes.split("/")
             delete = clients.custom.delete_namespaced_custom_object
             await self._ask(
                 delete(group, version, self._namespace, _SANDBOXES, name), absent_is_fine=True
@@ -182,6 +189,14 @@ class ClusterApi:
         if self._clients is not None:
             await self._clients.close()
             self._clients = None
+            self._sandboxes = None
+
+    async def _sandbox_version(self) -> str:
+        if self._sandboxes is None:
+            groups = await self._ask((await self._connect()).apis.get_api_versions())
+            found = next((g for g in groups.groups if g.name == SANDBOX_GROUP), None)
+            self._sandboxes = str(found.preferred_version.group_version) if found else ""
+        return self._sandboxes
 
     async def _connect(self) -> "_Clients":
         if self._clients is None:
@@ -282,8 +297,12 @@ def _check_hope(pod: Any) -> None:
         EnvironmentUnavailable: it will not; the message says why.
     """
     if pod.status.phase in ("Succeeded", "Failed"):
-        why = pod.status.message or pod.status.reason or "its first process ended"
-        raise EnvironmentUnavailable(f"the pod did not start: {why}")
+        states = [each.state.terminated for each in pod.status.container_statuses or ()]
+        said = [each.message or each.reason for each in states if each is not None]
+        why = pod.status.message or pod.status.reason or " ".join(filter(None, said))
+        raise EnvironmentUnavailable(
+            f"the pod did not start: {why or 'its first process ended'}"[:500]
+        )
     for status in pod.status.container_statuses or ():
         waiting = status.state and status.state.waiting
         if waiting is not None and waiting.reason in _HOPELESS:

@@ -7,6 +7,7 @@ from an image of somebody's: it is bounded and checked, and never more than the 
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from environments.channel import Streams
 from environments.kubernetes_api import ClusterApi
 from environments.kubernetes_pod import FILES_MOUNT, SESSION_LABEL
 from environments.session_volume import Content, Replace, service_error
+
+log = logging.getLogger(__name__)
 
 #: Seconds for what moves no more than one part; the checksum of a whole file is among it.
 OPERATION_S = 120.0
@@ -141,9 +144,9 @@ class FilePods:
 
     async def end_all(self, claim: str, *, but_for_files: bool = False) -> None:
         """End the pods of a session, of whatever host. Under the session's lock."""
-        for pod in await self._api.pods(f"{SESSION_LABEL}={claim}"):
-            if not but_for_files or pod.metadata.name != _name(claim):
-                await self._api.remove_pod(str(pod.metadata.name))
+        for name in await self._api.names(f"{SESSION_LABEL}={claim}"):
+            if not but_for_files or name != _name(claim):
+                await self._api.remove_pod(name)
 
     async def close(self) -> None:
         """Forget all; their owner ends those that are left when it starts, or the cluster does."""
@@ -163,8 +166,11 @@ class FilePods:
 
     async def _leave(self, claim: str) -> None:
         await asyncio.sleep(KEPT_S)
-        async with self.lock(claim):
-            await self._api.remove_pod(_name(claim))
+        try:
+            async with self.lock(claim):
+                await self._api.remove_pod(_name(claim))
+        except EnvironmentUnavailable as error:
+            log.warning("a pod for files is left to the cluster: %s", error)
         self._leaving.pop(claim, None)
 
 

@@ -41,6 +41,8 @@ END_GRACE_S = 1
 FILE_POD_S = 3600
 #: Memory of a pod for files: Python, a part of an upload and what compressing takes.
 FILE_POD_MEMORY = "256Mi"
+#: Processor time that a pod can count on.
+CPU_REQUEST = "100m"
 #: Where a pod for files sees the volume.
 FILES_MOUNT = "/mnt/session"
 _FILES = (
@@ -190,7 +192,15 @@ def pod_spec(
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"], "add": ["SETUID", "SETGID"]},
                 },
-                "resources": {"limits": {"memory": str(limits.memory_bytes)}},
+                "resources": {
+                    "limits": {
+                        # Files in memory are counted with what commands take.
+                        "memory": str(limits.memory_bytes + limits.tmp_bytes + SHM_BYTES),
+                        "cpu": f"{limits.cpu_percent * 10}m",
+                    },
+                    # Without, as much as the limit would be kept free for each on a node.
+                    "requests": {"cpu": CPU_REQUEST},
+                },
                 "volumeMounts": [
                     {"name": "session", "mountPath": spec.mount},
                     *(
@@ -227,7 +237,10 @@ def pod_spec(
                 {"name": f"share-{index}", **_shared(files)}
                 for index, (_, files) in enumerate(shares)
             ),
-            {"name": "tmp", "emptyDir": {"sizeLimit": str(limits.tmp_bytes)}},
+            {
+                "name": "tmp",
+                "emptyDir": {"medium": "Memory", "sizeLimit": str(limits.tmp_bytes)},
+            },
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(SHM_BYTES)}},
             {"name": "control", "emptyDir": {}},
             {"name": "user", "configMap": {"name": claim, "defaultMode": 0o444}},

@@ -44,6 +44,7 @@ class Cluster:
         sandboxes: whether agent-sandbox is installed.
         url: where it listens, once it does.
         kept: objects by plural and name.
+        failures: what was said of containers that could not be started, by pod.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Cluster:
     sandboxes: bool
     url: str = ""
     kept: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def kubeconfig(self) -> str:
@@ -105,7 +107,10 @@ class Cluster:
         words += ["--user", f"{user}:{security.get('runAsGroup', 0)}", "--group-add", str(group)]
         assert user or not spec["securityContext"].get("runAsNonRoot")
         words += ["--workdir", container["workingDir"]]
-        words += ["--memory", container["resources"]["limits"]["memory"]]
+        limits = container["resources"]["limits"]
+        words += ["--memory", limits["memory"].replace("Mi", "m")]
+        if "cpu" in limits:
+            words += ["--cpu-quota", str(int(limits["cpu"].removesuffix("m")) * 100)]
         words += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"]
         for variable in container.get("env", ()):
             words += ["--env", f"{variable['name']}={variable['value']}"]
@@ -113,12 +118,20 @@ class Cluster:
         for mount in container["volumeMounts"]:
             source = self._volume(name, volumes[mount["name"]], group) / mount.get("subPath", "")
             of_volume: Json = volumes[mount["name"]]
+            in_memory: Json = of_volume.get("emptyDir", {})
+            if in_memory.get("medium") == "Memory":
+                size = in_memory["sizeLimit"]
+                words += ["--tmpfs", f"{mount['mountPath']}:rw,nosuid,nodev,mode=1777,size={size}"]
+                continue
             source_of: Json = of_volume.get("persistentVolumeClaim") or of_volume.get("nfs") or {}
             locked = mount.get("readOnly") or source_of.get("readOnly")
             way = "ro" if locked else "rw"
             words += ["-v", f"{source}:{mount['mountPath']}:{way}"]
         entry, *rest = container["command"]
-        self.podman(*words, "--entrypoint", entry, container["image"], *rest)
+        words += ["--pull", "never", "--entrypoint", entry, container["image"], *rest]
+        done = self.podman(*words, check=False)
+        if done.returncode != 0:
+            self.failures[name] = done.stderr
 
     def _volume(self, pod: str, volume: Json, group: int) -> Path:
         """The directory behind a volume, made as the kubelet makes it."""
@@ -143,7 +156,19 @@ class Cluster:
             path.chmod(0o2775 if claim else 0o2777)
         return path
 
-    def phase(self, name: str) -> str:
+    def status(self, name: str) -> Json:
+        """A pod's status, as a kubelet writes it."""
+        failure = self.failures.get(name)
+        if failure is None:
+            return {"phase": self._phase(name)}
+        state: Json = {"terminated": {"exitCode": 128, "reason": "StartError", "message": failure}}
+        if "image not known" in failure:
+            state = {"waiting": {"reason": "ErrImagePull", "message": failure}}
+        known = {"name": "agent", "image": "", "imageID": "", "ready": False, "restartCount": 0}
+        phase = "Failed" if "terminated" in state else "Pending"
+        return {"phase": phase, "containerStatuses": [{**known, "state": state}]}
+
+    def _phase(self, name: str) -> str:
         shown = self.podman("inspect", "-f", "{{.State.Running}}", name, check=False)
         return "Running" if shown.stdout.strip() == "true" else "Failed"
 
@@ -275,8 +300,7 @@ class _Api:
     async def _shown(self, plural: str, name: str, body: Json) -> Json:
         if plural != "pods":
             return body
-        phase = await asyncio.to_thread(self._cluster.phase, name)
-        return {**body, "status": {"phase": phase}}
+        return {**body, "status": await asyncio.to_thread(self._cluster.status, name)}
 
 
 async def _check(plural: str, body: Json) -> None:

@@ -40,6 +40,26 @@ class Engine:
     url: str
     podman: tuple[str, ...]
 
+    def tag(self, name: str) -> None:
+        """Give the image another name."""
+        self._run("tag", IMAGE, name)
+
+    def add_without_programs(self, name: str) -> None:
+        """Add an image that has no programs at all."""
+        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+            with tarfile.open(file.name, "w") as archive:
+                archive.addfile(tarfile.TarInfo("nothing"))
+            self._run("import", "-q", file.name, name)
+
+    def image_of(self, container: str) -> str:
+        """The name of the image that a container runs."""
+        return self._run("inspect", "-f", "{{.ImageName}}", container).strip()
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run([*self.podman, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
 
 def missing() -> str | None:
     """Why no engine can be had here; None when one can."""

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable
+from environments import control_groups
 from environments.docker import Docker
 from environments.host import SandboxHost
 from environments.kubernetes import ClusterOptions, Kubernetes
@@ -16,8 +17,9 @@ from environments.provider import EnvironmentProvider, Liveness
 from store import Store
 from tests.environments import engine as engines
 from tests.environments.cluster import SANDBOX_VERSION, cluster
-from tests.environments.kinds import Make
+from tests.environments.kinds import Make, makes
 from tests.environments.sandboxes import SPEC, run
+from tests.environments.test_shells import attach
 
 
 @pytest.fixture
@@ -76,13 +78,32 @@ async def test_an_id_runs_once_whoever_asks(provider: EnvironmentProvider):
         assert done.stdout == "x\n"
 
 
+async def test_a_shell_is_typed_into_and_outlives_its_connection(provider: EnvironmentProvider):
+    started = await provider.start("a", SPEC, generation=1)
+    channel = provider.connect(started.reference)
+    answer, terminal = await attach(channel)
+    assert answer.new
+    for word in ("one", "two"):
+        terminal.type(f"kept={word}; echo $((6 * 7)) $kept\n".encode())
+        await terminal.writer.drain()
+        await terminal.until(f"42 {word}\r\n".encode())
+    terminal.leave()
+    again, terminal = await attach(channel, resume=True, after=answer.at)
+    assert not again.new
+    terminal.type(b"echo still $kept; exit 3\n")
+    await terminal.writer.drain()
+    assert await terminal.end() == (b"x", (3).to_bytes(4))
+    assert b"still two\r\n" in terminal.shown
+
+
 async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentProvider):
     limits = EnvironmentLimits(
         memory_bytes=192 * 1024**2,
         processes=40,
         open_files=64,
         file_bytes=8 * 1024**2,
-        tmp_bytes=8 * 1024**2,
+        tmp_bytes=12 * 1024**2,
+        cpu_percent=50,
     )
     started = await provider.start("a", replace(SPEC, limits=limits), generation=1)
     channel = provider.connect(started.reference)
@@ -92,11 +113,29 @@ async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentP
     assert "fork" in forks.stdout or "Resource temporarily" in forks.stdout + forks.stderr
     big = await run(channel, "head -c 20M /dev/zero > big; stat -c %s big")
     assert int(big.stdout) <= limits.file_bytes
-    full = await run(channel, "head -c 20M /dev/zero > /tmp/big; stat -c %s /tmp/big")
-    assert int(full.stdout) <= limits.tmp_bytes
+    full = await run(
+        channel, "for i in 1 2 3; do head -c 7M /dev/zero > /tmp/$i; done; du -sb /tmp"
+    )
+    assert "No space left" in full.stderr and int(full.stdout.split()[0]) <= limits.tmp_bytes + 4096
     many = await run(channel, "python3 -c 'f = [open(\"/dev/null\") for _ in range(100)]' 2>&1")
     assert "Too many open files" in many.stdout
+    # Half of a core; without a group that can bound it, as much as there is.
+    busy = await run(channel, f"python3 -c '{BUSY}'")
+    if _bounds_processor(provider):
+        assert float(busy.stdout) < 0.8
     assert (await run(channel, "echo still here")).stdout == "still here\n"
+
+
+#: The share of a core that a loop of half a second gets.
+BUSY = (
+    "import time; began, used = time.monotonic(), time.process_time();\n"
+    "while time.monotonic() < began + 0.5: pass\n"
+    "print((time.process_time() - used) / (time.monotonic() - began))"
+)
+
+
+def _bounds_processor(provider: EnvironmentProvider) -> bool:
+    return provider.name != "bubblewrap" or control_groups.detect()[0] is not None
 
 
 async def test_sessions_see_nothing_of_each_other(provider: EnvironmentProvider):
@@ -178,6 +217,28 @@ async def test_an_image_that_cannot_be_had_is_named(engine: engines.Engine, tmp_
     await docker.close()
 
 
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+async def test_an_environment_has_the_image_that_it_asks_for(
+    kind: str, request: pytest.FixtureRequest, engine: engines.Engine, tmp_path: Path
+):
+    other, bare, absent = (f"localhost/everloop-{name}:1" for name in ("other", "bare", "absent"))
+    engine.tag(other)
+    engine.add_without_programs(bare)
+    async with makes(kind, request, tmp_path) as make:
+        provider = make("data")
+        started = await provider.start("a", replace(SPEC, image=other), generation=1)
+        name = str(started.reference["name"])
+        assert engine.image_of(name) == other
+        assert (await run(provider.connect(started.reference), "echo inside")).stdout == "inside\n"
+        await provider.stop(started.reference)
+        with pytest.raises(EnvironmentUnavailable, match=r"did not start.*python3"):
+            await provider.start("a", replace(SPEC, image=bare), generation=2)
+        if kind == "kubernetes":
+            with pytest.raises(EnvironmentUnavailable, match=r"did not start: ErrImagePull"):
+                await provider.start("a", replace(SPEC, image=absent), generation=3)
+        await provider.close()
+
+
 async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engine, tmp_path: Path):
     async with cluster(engine, tmp_path / "cluster", sandboxes=True) as running:
         options = ClusterOptions(
@@ -196,4 +257,10 @@ async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engin
             "Ingress",
             "Egress",
         ]
+        await provider.start("a", SPEC, generation=2)
         await provider.close()
+        # A host process that has asked for nothing yet ends both: a Sandbox makes its pod again.
+        heir = Kubernetes("data", options, tmp_path / "data")
+        assert await heir.stop_orphans(()) == 1
+        assert not running.kept["sandboxes"] and not running.kept["pods"]
+        await heir.close()

@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from contracts.errors import AwsError, ServiceError
 from environments import snapshots
+from environments.agentd_restore import PLACE
 from environments.agentd_session_files import Listing
 from environments.local_volume import volume_of
 from environments.provider import EnvironmentProvider, Reference
 from environments.session_volume import Content, SessionVolume
-from tests.environments.kinds import Make
+from tests.environments import engine as engines
+from tests.environments.kinds import Make, makes
 from tests.environments.sandboxes import SPEC, run
 
 ID = "snap-" + "0" * 32
@@ -125,6 +128,24 @@ async def test_a_snapshot_puts_all_files_back_and_no_others(
     await provider.stop(again.reference)
     await provider.delete("s")
     assert not list(files.archives.parent.glob(".snapshots/*"))
+
+
+async def test_a_pod_ends_a_restore_that_was_cut_short(
+    engine: engines.Engine, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    async with makes("kubernetes", request, tmp_path) as make:
+        provider = make("data")
+        started = await provider.start("s", SPEC, generation=1)
+        await run(
+            provider.connect(started.reference),
+            f"mkdir -p {PLACE}/new {PLACE}/old; echo new > {PLACE}/new/f; touch {PLACE}/in",
+        )
+        await provider.stop(started.reference)
+        again = await provider.start("s", SPEC, generation=2)
+        said = await run(provider.connect(again.reference), f"cat f; ls -d {PLACE} 2>&1")
+        assert said.stdout.startswith("new\n") and "No such file" in said.stdout
+        await provider.stop(again.reference)
+        await provider.close()
 
 
 def replacing(

@@ -1,15 +1,18 @@
-"""The system calls that a sandbox may not make, as a classic BPF program for `bwrap --seccomp`.
+"""The system calls that commands may not make, as a classic BPF program.
 
 A list of what is refused, as Docker's and Flatpak's: kernel interfaces that a command has no use
 for and that most kernel exploits went through. Built here so that libseccomp need not be installed.
-Numbers are those of `asm/unistd_64.h` and `asm-generic/unistd.h`.
+Numbers are those of `asm/unistd_64.h` and `asm-generic/unistd.h`. A bubblewrap sandbox gets it by
+`bwrap --seccomp`; in a container agentd's starter installs it, beside the engine's own.
 """
 
+from __future__ import annotations
+
+import ctypes
 import errno
 import platform
 import struct
-
-from contracts.errors import EnvironmentUnavailable
+from typing import TYPE_CHECKING
 
 #: name: (x86_64, aarch64); None where the architecture has no such call.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
@@ -93,7 +96,36 @@ _ERRNO = 0x00050000
 #: endian.
 _NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24
 
-Instruction = tuple[int, int, int, int]
+#: `struct sock_filter`.
+_LINE = struct.Struct("<HBBI")
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+
+if TYPE_CHECKING:
+    Instruction = tuple[int, int, int, int]
+
+
+class UnknownMachine(Exception):
+    """The numbers of this architecture's system calls are not known here."""
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("lines", ctypes.c_char_p)]
+
+
+def install() -> None:
+    """Have it hold for this process and all that come from it; they can get no new privileges.
+
+    Raises:
+        OSError: the kernel does not take it.
+        UnknownMachine: this architecture is not known.
+    """
+    lines = program()
+    filled = _Program(len(lines) // _LINE.size, lines)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filled), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the seccomp filter could not be installed")
 
 
 def program(machine: str | None = None) -> bytes:
@@ -106,11 +138,11 @@ def program(machine: str | None = None) -> bytes:
         An array of `struct sock_filter`.
 
     Raises:
-        EnvironmentUnavailable: the numbers of this architecture are not known here.
+        UnknownMachine: the numbers of this architecture are not known here.
     """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
-        raise EnvironmentUnavailable(
+        raise UnknownMachine(
             f"local environments are not supported on {machine}: only on x86_64 and aarch64"
         )
     column, audit = _ARCHITECTURES[machine]
@@ -141,7 +173,7 @@ def program(machine: str | None = None) -> bytes:
         families += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
     lines += _if_call(_SOCKET[column], [*families, _refuse(errno.EAFNOSUPPORT)])
     lines.append((_RETURN, 0, 0, _ALLOW))
-    return b"".join(struct.pack("<HBBI", *line) for line in lines)
+    return b"".join(_LINE.pack(*line) for line in lines)
 
 
 def _refuse(error: int) -> Instruction:
