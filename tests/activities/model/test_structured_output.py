@@ -1,6 +1,7 @@
 """A structured result from every provider: mended after words, mended after a bad one, taken."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.usefixtures("litellm_clients", "keys"), *LITELLM_WARNS
 NOVA = Model(
     "nova", "converse", "other", {"bedrockModelConfig": {"modelId": "us.amazon.nova-pro-v1:0"}}
 )
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "summary": {"type": "string"},
