@@ -22,7 +22,7 @@ from contracts.ids import session_key
 from everloop.sessions import Sessions
 from tests.e2e.people import gated, own, resumed, vote, waiting
 from tests.e2e.stack import APPROVAL, Stack, answer, new_session, say, wait_until
-from tests.e2e.test_agents import OPENAI, asked_below, boss, extend, team
+from tests.e2e.test_agents import OPENAI, asked_below, boss, extend, parked, team
 from tests.providers.background import in_background
 from tests.providers.server import speaking
 
@@ -114,11 +114,7 @@ def cancelled(stack: Stack) -> Made:
     stream = stack.open(arn, session := begin(arn), work, key="k-cancelled")
     next(stream)
     wait_until(lambda: stack.volume_files("cancelled"))
-    own(
-        stack,
-        "POST",
-        f"harnesses/{arn.split('/')[1]}/sessions/{session}/invocations/k-cancelled/cancel",
-    )
+    cancel(stack, arn, session, "k-cancelled")
     list(stream)
     return of_session(session)
 
@@ -156,11 +152,8 @@ def agent_cancelled(stack: Stack) -> Made:
     )
     running.start()
     asked_below(stack, arn, session)
-    own(
-        stack,
-        "POST",
-        f"harnesses/{arn.split('/')[1]}/sessions/{session}/invocations/k-agent/cancel",
-    )
+    wait_until(lambda: parked(stack, key_of(session)))
+    cancel(stack, arn, session, "k-agent")
     running.join()
     return f"WorkflowId STARTS_WITH '{key_of(session)}'"
 
@@ -197,8 +190,9 @@ def deleted(stack: Stack) -> Made:
 def provisioned(stack: Stack) -> Made:
     arn = stack.harness()
     stack.invoke(arn, begin(arn), say("Run the shell command `true`"))
-    stack.control.delete_harness(harnessId=arn.split("/")[1])
-    return "WorkflowType = 'Provisioning'"
+    harness_id = arn.split("/")[1]
+    stack.control.delete_harness(harnessId=harness_id)
+    return f"WorkflowId STARTS_WITH 'provision:000000000000:{harness_id}:'"
 
 
 def worker_killed(stack: Stack) -> Made:
@@ -227,8 +221,10 @@ MAX_SAVED = 6
 
 
 async def save(stack: Stack, made: dict[str, Made], into: Path) -> None:
-    """Write each run's history once it has closed or parked."""
+    """Write each run's history."""
     client = await Client.connect(stack.temporal)
+    # Temporal lists runs, and ends of runs, some moments late.
+    await asyncio.sleep(5)
     for name, query in made.items():
         found: list[WorkflowExecution] = [each async for each in client.list_workflows(query)]
         found.sort(key=lambda each: each.start_time)
