@@ -20,6 +20,9 @@ class InboxFilter:
         status: where they stand.
         who: only those that this person may decide about, by name or by role.
         role: only those that name this role.
+        user: only those that name this user.
+        root_session: only those asked for in this session, `HARNESS_ID/RUNTIME_SESSION_ID`, or by
+            agents below it.
         harness_id: only those of this harness.
         before: only those asked for earlier than this.
     """
@@ -27,6 +30,8 @@ class InboxFilter:
     status: DecisionStatus = DecisionStatus.OPEN
     who: Principal | None = None
     role: str | None = None
+    user: str | None = None
+    root_session: str | None = None
     harness_id: str | None = None
     before: datetime | None = None
 
@@ -64,11 +69,23 @@ def _filters(wanted: InboxFilter) -> list[sa.ColumnElement[bool]]:
         filters.append(_names(ANYBODY, f"user:{wanted.who.user}", *roles))
     if wanted.role is not None:
         filters.append(_names(f"role:{wanted.role}"))
+    if wanted.user is not None:
+        filters.append(_names(f"user:{wanted.user}"))
+    if wanted.root_session is not None:
+        filters.append(_below(wanted.root_session))
     if wanted.harness_id is not None:
         filters.append(decision.c.harness_id == wanted.harness_id)
     if wanted.before is not None:
         filters.append(decision.c.requested_at < wanted.before)
     return filters
+
+
+def _below(root_session: str) -> sa.ColumnElement[bool]:
+    harness_id, _, name = root_session.partition("/")
+    return sa.or_(
+        decision.c.root_session == root_session,
+        sa.and_(decision.c.harness_id == harness_id, decision.c.runtime_session_id == name),
+    )
 
 
 def _names(*who: str) -> sa.ColumnElement[bool]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -246,5 +247,10 @@ def _function(name: str, description: str, schema: Json) -> Json:
     parameters = schema or {"type": "object", "properties": {}}
     return {
         "type": "function",
-        "function": {"name": name, "description": description, "parameters": parameters},
+        "function": {
+            "name": name,
+            "description": description,
+            # LiteLLM rewrites it in place for some providers; we check arguments by our own.
+            "parameters": deepcopy(parameters),
+        },
     }

@@ -38,7 +38,17 @@ MAX_LISTED = 100
 LISTED_ARGUMENTS = 4000
 
 _QUERY = frozenset(
-    {"status", "mine", "role", "harnessId", "olderThanSeconds", "maxResults", "nextToken"}
+    {
+        "status",
+        "mine",
+        "user",
+        "role",
+        "harnessId",
+        "rootSession",
+        "olderThanSeconds",
+        "maxResults",
+        "nextToken",
+    }
 )
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
@@ -78,6 +88,8 @@ async def list_decisions(context: Context, request: OwnRequest) -> Mapping[str, 
             status=_choice("status", query.get("status", "open"), DecisionStatus),
             who=request.principal if mine == "true" else None,
             role=query.get("role"),
+            user=query.get("user"),
+            root_session=query.get("rootSession"),
             harness_id=query.get("harnessId"),
             before=before,
         ),

@@ -54,7 +54,9 @@ class Inbox:
         *,
         status: str = "open",
         mine: bool = False,
+        user: str | None = None,
         role: str | None = None,
+        root_session: str | None = None,
         harness_id: str | None = None,
         older_than_s: int | None = None,
     ) -> Iterator[Json]:
@@ -63,14 +65,19 @@ class Inbox:
         Args:
             status: `open`, `approved`, `rejected`, `answered`, `expired` or `withdrawn`.
             mine: only those that this user may take.
+            user: only those that name this user.
             role: only those that name this role.
+            root_session: only those of this session and of agents below it, as
+                `HARNESS_ID/SESSION`.
             harness_id: only those of this harness.
             older_than_s: only those asked for longer ago than so many seconds.
         """
         given = {
             "status": status,
             "mine": "true" if mine else None,
+            "user": user,
             "role": role,
+            "rootSession": root_session,
             "harnessId": harness_id,
             "olderThanSeconds": None if older_than_s is None else str(older_than_s),
         }

@@ -126,6 +126,19 @@ class ThroughNexus:
         return result.output.summary
 
 
+@workflow.defn
+class ThroughNexusAsJson:
+    """Runs a harness through a Nexus endpoint as another language does: names and JSON only."""
+
+    @workflow.run
+    async def run(self, harness: str, prompt: str, session: str) -> Told:
+        client: workflow.NexusClient[Any] = workflow.create_nexus_client(
+            service="everloop", endpoint=DEV_ENDPOINT
+        )
+        asked = {"harness": harness, "prompt": prompt, "session_id": session, "qualifier": None}
+        return await client.execute_operation("run_harness", asked, output_type=dict[str, Any])
+
+
 @activity.defn
 async def investigate(harness: str, prompt: str) -> str:
     return (await everloop.activity.run_harness(harness, prompt)).text
@@ -154,6 +167,7 @@ WORKFLOWS = [
     FailsMeanwhile,
     GoesOn,
     ThroughNexus,
+    ThroughNexusAsJson,
     InActivity,
 ]
 

@@ -156,13 +156,11 @@ def test_what_waits_below_names_the_session_on_top(house: Stack, aside: ThreadPo
 def asked_below(stack: Stack, arn: str, session: str) -> Json:
     """What an agent asks of people, as soon as it does."""
     top = f"{arn.split('/')[1]}/{session}"
-
-    def asked() -> Json | None:
-        found = own(stack, "GET", "decisions?maxResults=100")["decisions"]
-        return next((each for each in found if each["rootSession"] == top), None)
-
-    found = wait_until(asked, what="nothing waits")
-    assert found is not None
+    (found,) = wait_until(
+        lambda: own(stack, "GET", f"decisions?rootSession={top}")["decisions"],
+        what="nothing waits",
+    )
+    assert found["rootSession"] == top
     return found
 
 

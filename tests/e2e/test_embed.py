@@ -1,6 +1,7 @@
 """Harnesses inside business workflows: results, people, deaths, retries, cancellation, many."""
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,18 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    RegisterNamespaceRequest,
+    ResetWorkflowExecutionRequest,
+)
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
 import everloop
 from contracts.ids import HarnessArn, session_key
+from everloop.runs import HarnessOutcome
 from store import Store
 from tests.e2e import business
 from tests.e2e.business import QUEUE, OrderReport, business_worker
+from tests.e2e.people import own
 from tests.e2e.stack import APPROVAL, Stack, answer, say, wait_until
 from tests.providers.background import in_background
 from tests.providers.said import Said
@@ -361,6 +370,59 @@ async def test_a_run_goes_through_a_nexus_endpoint(house: Stack, temporal: Clien
         await refused.result()
     assert isinstance(failed.value.cause, ApplicationError)
     assert failed.value.cause.type == "ResourceNotFoundException"
+
+
+@pytest.fixture
+async def elsewhere(house: Stack) -> AsyncGenerator[Client]:
+    """A client, and a worker, in a namespace of their own."""
+    client = await Client.connect(house.temporal, namespace=f"business-{uuid.uuid4().hex[:8]}")
+    week = Duration(seconds=7 * 24 * 3600)
+    await client.workflow_service.register_namespace(
+        RegisterNamespaceRequest(
+            namespace=client.namespace, workflow_execution_retention_period=week
+        )
+    )
+    describe = DescribeNamespaceRequest(namespace=client.namespace)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                # The server's own view of it, which is some seconds late.
+                await client.count_workflows()
+                await client.workflow_service.describe_namespace(describe)
+                break
+            except RPCError:
+                await asyncio.sleep(0.1)
+    async with business_worker(client):
+        yield client
+
+
+async def test_a_run_from_another_namespace_and_its_cancellation(
+    house: Stack, elsewhere: Client
+) -> None:
+    arn, begun = house.harness(), f"{uuid.uuid4().hex}.begun"
+    session = everloop.session_id(uuid.uuid4().hex)
+    first = await start(elsewhere, business.ThroughNexusAsJson.run, arn, "Count to 2", session)
+    result = await first.result()
+    assert (result["content"], result["session_id"]) == ([{"text": "1 2"}], session)
+    assert set(result) == {field.name for field in dataclasses.fields(HarnessOutcome)}
+    prompt = f"Run the shell command `touch {begun}; sleep 300`. Run the shell command `true`."
+    second = await start(elsewhere, business.ThroughNexusAsJson.run, arn, prompt, session)
+    await soon(lambda: house.volume_files(begun), "the command has begun")
+    await second.cancel()
+    with pytest.raises(WorkflowFailureError) as failed:
+        await second.result()
+    assert isinstance(failed.value.cause, CancelledError)
+    path = f"harnesses/{arn.split('/')[1]}/sessions/{session}/invocations"
+    ends = [each["stopReason"] for each in own(house, "GET", path)["invocations"]]
+    assert sorted(ends) == ["end_turn", "interrupted"]
+    with pytest.raises(WorkflowFailureError) as refused:
+        await (
+            await start(elsewhere, business.ThroughNexusAsJson.run, "none", "x", session)
+        ).result()
+    cause: BaseException = refused.value
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    assert isinstance(cause, ApplicationError) and cause.type == "ResourceNotFoundException"
 
 
 async def test_an_activity_that_is_cancelled_cancels_its_run(

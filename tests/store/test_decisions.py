@@ -283,6 +283,10 @@ async def test_the_inbox_filters_and_pages(store: Store) -> None:
     assert await sessions(InboxFilter(who=ADA)) == every[1::2]
     assert await sessions(InboxFilter(who=EVE)) == every[0::2]
     assert await sessions(InboxFilter(role="finance")) == every[0::2]
+    assert await sessions(InboxFilter(user="ada")) == every[1::2]
+    one = f"{HARNESS}/{every[1].rpartition(':')[2]}"
+    assert await sessions(InboxFilter(root_session=one)) == every[1:2]
+    assert await sessions(InboxFilter(root_session=f"other-abcdefghij/{one}")) == []
     assert await sessions(InboxFilter(harness_id=HARNESS)) == every
     assert await sessions(InboxFilter(harness_id="other-abcdefghij")) == []
     long_ago = datetime.now(UTC) - timedelta(hours=1)

@@ -82,7 +82,14 @@ def register(app: typer.Typer) -> None:
 
 def inbox(
     mine: Annotated[bool, typer.Option("--mine", help="Only what you may decide.")] = False,
+    user: Annotated[str | None, typer.Option(help="Only what names this user.")] = None,
     role: Annotated[str | None, typer.Option(help="Only what names this role.")] = None,
+    root_session: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HARNESS_ID/SESSION", help="Only of this session and of agents below it."
+        ),
+    ] = None,
     harness: Annotated[
         str | None, typer.Option(help="Only of this harness, by name, id or ARN.")
     ] = None,
@@ -110,7 +117,9 @@ def inbox(
         Inbox(connection, as_user, tuple(as_role or ())).list(
             status=status,
             mine=mine,
+            user=user,
             role=role,
+            root_session=root_session,
             harness_id=harness_id,
             older_than_s=None if older_than is None else seconds(older_than),
         )
