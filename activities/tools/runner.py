@@ -69,6 +69,7 @@ class CallRunner:
         self._before = before
         self._traces = traces or Traces(store)
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._watches: set[asyncio.Task[None]] = set()
 
     async def finish(self, session: str, invocation_id: str, id: str) -> None:
         """See that a call has an outcome in the store; who is cancelled leaves it running.
@@ -91,7 +92,8 @@ class CallRunner:
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._over(key, done))
             watch = asyncio.create_task(self._watch(session, id, task))
-            task.add_done_callback(lambda _: watch.cancel())
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
         await asyncio.wait({task})
         if task.cancelled():
             raise CallEnded("the call was ended")
@@ -116,7 +118,7 @@ class CallRunner:
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._watches, return_exceptions=True)
 
     def _over(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         del self._under_way[key]
@@ -126,15 +128,14 @@ class CallRunner:
 
     async def _watch(self, session: str, id: str, task: asyncio.Task[None]) -> None:
         """End a call whose turn was closed: nobody may be left who would cancel it."""
-        while True:
-            await asyncio.sleep(LOOK_S)
+        while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
             try:
                 over = await self._has_outcome(session, id)
             except Exception:
                 log.exception("whether a call is still wanted is not known; it goes on")
                 continue
             if over and not task.done():
-                await asyncio.shield(self.end(session, id))
+                await self.end(session, id)
                 return
 
     async def _has_outcome(self, session: str, id: str) -> bool:
