@@ -408,7 +408,6 @@ ANYWHERE: tuple[Callable[[AgentChannel], Awaitable[None]], ...] = (
     test_a_terminal_gets_no_input_put_in,
     test_what_a_command_prints_is_never_taken_for_agentd,
     test_agentd_takes_no_signal_that_its_equals_can_ignore,
-    test_huge_output_is_bounded_everywhere,
 )
 
 
