@@ -61,8 +61,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def aside() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor() as pool:
-        yield pool
+    pool = ThreadPoolExecutor()
+    yield pool
+    # What a test that failed left waiting ends with the house.
+    pool.shutdown(wait=False)
 
 
 def extend(stack: Stack, arn: str, extensions: Json) -> None:
@@ -288,8 +290,12 @@ def parked(stack: Stack, key: str) -> bool:
         runs = [run async for run in client.list_workflows(f"WorkflowId = '{key}'")]
         if len(runs) < 2:
             return False
-        (newest,) = [run for run in runs if run.status is WorkflowExecutionStatus.RUNNING]
-        history = await client.get_workflow_handle(key, run_id=newest.run_id).fetch_history()
+        # The list is late: for a moment both runs are open in it.
+        open_ones = [run for run in runs if run.status is WorkflowExecutionStatus.RUNNING]
+        if len(open_ones) != 1:
+            return False
+        handle = client.get_workflow_handle(key, run_id=open_ones[0].run_id)
+        history = await handle.fetch_history()
         return any(
             event.HasField("child_workflow_execution_started_event_attributes")
             for event in history.events
