@@ -13,7 +13,7 @@ from contracts.approvals import Terms
 from contracts.budget import Budget
 from contracts.decisions import Gate, NewVote, Principal, VerdictKind
 from contracts.ids import session_key
-from contracts.notices import NoticeState
+from contracts.notices import NoticeChannel, NoticeState
 from contracts.records import InvocationState
 from contracts.sessions import ForkOrder, SessionFilter, SessionStatus
 from contracts.turn_files import TurnFiles
@@ -195,7 +195,9 @@ async def use_decisions(store: Store) -> None:
 async def use_notices(store: Store) -> None:
     (found, *_), after = await store.notices.list(ACCOUNT, state=None, limit=1, after=None)
     await store.notices.list(ACCOUNT, state=NoticeState.WAITING, limit=1, after=after)
-    assert found.id in await store.notices.due()
+    due = await store.notices.due((NoticeChannel.WEBHOOK,))
+    assert found.id in {each.id for each in due}
+    await store.notices.spread(found.id, [(NoticeChannel.WEBHOOK, None)])
     await store.notices.begin(found.id)
     await store.notices.missed(found.id, "down")
     await store.notices.given(found.id)
