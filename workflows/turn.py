@@ -23,7 +23,12 @@ from dataclasses import replace
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 from contracts.errors import ErrorType
 from contracts.turn import (
@@ -147,7 +152,8 @@ class _Turn:
     async def _ended(self, loop: asyncio.Task[StopReason]) -> CloseTurn:
         try:
             return CloseTurn(self._invocation_id, await loop)
-        except ActivityError as error:
+        # A local activity's failure comes bare, without an ActivityError around it.
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
             return CloseTurn(self._invocation_id, error=_error_type(error))
@@ -238,8 +244,8 @@ def _is_long() -> bool:
     return info.is_continue_as_new_suggested()
 
 
-def _error_type(error: ActivityError) -> str:
-    cause = error.cause
+def _error_type(error: FailureError) -> str:
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError) and cause.type in set(ErrorType):
         return str(cause.type)
     return ErrorType.MACHINERY

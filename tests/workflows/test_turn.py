@@ -19,10 +19,12 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from contracts.errors import ErrorType
 from contracts.turn import (
     Activity,
     CallRef,
     CloseTurn,
+    HandOver,
     ModelCall,
     ModelReply,
     SessionState,
@@ -48,6 +50,7 @@ class Played:
     quickly: list[str] = field(default_factory=list[str])
     slowly: list[str] = field(default_factory=list[str])
     ended: list[StopReason | None] = field(default_factory=list[StopReason | None])
+    errors: list[str | None] = field(default_factory=list[str | None])
 
     @activity.defn(name=Activity.OPEN_TURN)
     async def open(self, request: TurnRequest) -> TurnOpened:
@@ -57,7 +60,8 @@ class Played:
     async def model(self, call: ModelCall) -> ModelReply:
         if call.step == self.calls:
             return ModelReply(call.seq + 1, StopReason.END_TURN, 1)
-        asked = CallRef(f"call-{call.step}", "queue", quick=True)
+        queue = None if self.trouble == "cannot be handed over" else "queue"
+        asked = CallRef(f"call-{call.step}", queue, quick=queue is not None)
         return ModelReply(call.seq + 1, StopReason.TOOL_USE, 1, (asked,))
 
     @activity.defn(name=Activity.RUN_QUICKLY)
@@ -73,9 +77,14 @@ class Played:
     async def run_tool(self, call: ToolCall) -> None:
         self.slowly.append(call.tool_use_id)
 
+    @activity.defn(name=Activity.HAND_OVER)
+    async def hand_over(self, _: HandOver) -> None:
+        raise ApplicationError("nothing waits", non_retryable=True)
+
     @activity.defn(name=Activity.CLOSE_TURN)
     async def close(self, end: CloseTurn) -> tuple[str, ...]:
         self.ended.append(end.stop_reason)
+        self.errors.append(end.error)
         return ()
 
     @property
@@ -96,7 +105,7 @@ async def client() -> AsyncGenerator[Client]:
 async def turn(client: Client, played: Played) -> list[list[HistoryEvent]]:
     """The histories of the runs that a turn took, newest first, each of which replays."""
     name = f"session-{uuid.uuid4()}"
-    everything = [played.open, played.model, played.run_quickly, played.close]
+    everything = [played.open, played.model, played.run_quickly, played.hand_over, played.close]
     async with (
         Worker(
             client,
@@ -142,6 +151,12 @@ async def test_a_call_that_is_not_done_at_once_is_left_to_its_host(
     await turn(client, played)
     assert (played.quickly, played.slowly) == (played.asked, played.asked)
     assert played.ended == [StopReason.END_TURN]
+
+
+async def test_a_turn_whose_own_step_fails_has_an_end(client: Client) -> None:
+    played = Played(calls=1, at_once=0, trouble="cannot be handed over")
+    await turn(client, played)
+    assert (played.ended, played.errors) == ([None], [ErrorType.MACHINERY])
 
 
 async def test_a_long_turn_goes_on_in_another_run_with_everything_done_once(
