@@ -20,7 +20,7 @@ dev: $(READY) ## Run everything on this machine until Ctrl-C
 .PHONY: test
 test: $(READY) lint types layers ## Lint, types, layers and all tests
 	@sh deploy/test_engine.sh
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: ordinary-user
 ordinary-user: $(READY) ## Run the tests of environments as an ordinary user (by root)

@@ -56,7 +56,7 @@ async def measure(bed: Bed) -> list[Figure]:
 
 async def _of(engine: Engine, data_dir: Path) -> list[Figure]:
     data_dir.mkdir(parents=True)
-    url = f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"
+    url = f"sqlite:///{data_dir / 'everloop.db'}"
     await asyncio.to_thread(migrate, url)
     store = await Store.open(url)
     try:

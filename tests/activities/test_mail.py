@@ -31,14 +31,14 @@ TERMS = Terms(deciders=Deciders(users=("ada",), roles=("finance",)))
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "everloop.db"
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture
 async def store(template: Path, tmp_path: Path) -> AsyncIterator[Store]:
     shutil.copy(template, tmp_path / "everloop.db")
-    opened = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'everloop.db'}")
+    opened = await Store.open(f"sqlite:///{tmp_path / 'everloop.db'}")
     yield opened
     await opened.close()
 

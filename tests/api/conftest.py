@@ -45,7 +45,7 @@ class ApiProcess:
 
 def start_api(data_dir: Path, **variables: str) -> ApiProcess:
     """Start the API over a new database, on a free port."""
-    migrate(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    migrate(f"sqlite:///{data_dir / 'everloop.db'}")
     environment = {
         **os.environ,
         "EVERLOOP_DATA_DIR": str(data_dir),
@@ -98,7 +98,7 @@ def provisioned_api(data_dir: Path, temporal: str, **variables: str) -> Generato
         EVERLOOP_TEMPORAL_NAMESPACE=namespace,
         **variables,
     )
-    with provisioning(temporal, namespace, f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"):
+    with provisioning(temporal, namespace, f"sqlite:///{data_dir / 'everloop.db'}"):
         yield running
 
 

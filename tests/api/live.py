@@ -167,7 +167,7 @@ class Live:
 @asynccontextmanager
 async def live_server(database: Path, data_dir: Path) -> AsyncGenerator[Live]:
     """Serve a migrated SQLite database on a free port."""
-    settings = Settings(f"sqlite+aiosqlite:///{database}", data_dir, account=ACCOUNT)
+    settings = Settings(f"sqlite:///{database}", data_dir, account=ACCOUNT)
     ring = RingSource.of(settings)
     store = await Store.open(settings.database_url, ring)
     sessions = PlayedSessions(store)

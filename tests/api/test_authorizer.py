@@ -42,7 +42,7 @@ def provider() -> Iterator[IdentityProvider]:
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     database = tmp_path / "everloop.db"
-    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{database}")
+    await asyncio.to_thread(migrate, f"sqlite:///{database}")
     async with live_server(database, tmp_path) as server:
         server.sessions.play = say_hi
         yield server

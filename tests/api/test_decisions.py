@@ -22,7 +22,7 @@ INBOX = "/everloop/v1/decisions"
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     database = tmp_path / "everloop.db"
-    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{database}")
+    await asyncio.to_thread(migrate, f"sqlite:///{database}")
     async with live_server(database, tmp_path) as server:
         yield server
 

@@ -210,7 +210,7 @@ def test_another_accounts_harness_is_refused(api: ApiProcess, key: Key) -> None:
 
 def test_an_expired_key_is_refused(api: ApiProcess, data_dir: Path) -> None:
     async def make() -> Key:
-        settings = Settings(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}", data_dir)
+        settings = Settings(f"sqlite:///{data_dir / 'everloop.db'}", data_dir)
         store = await Store.open(settings.database_url, RingSource.of(settings))
         past = datetime.now(UTC) - timedelta(seconds=1)
         made = await store.access_keys.create(ACCOUNT, "old", expires_at=past)
@@ -299,7 +299,7 @@ def own(api: ApiProcess, key: Key, path: str, headers: dict[str, str]) -> tuple[
 
 async def ask_ada(data_dir: Path) -> None:
     """A call that waits for ada, or for somebody with the role finance."""
-    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    store = await Store.open(f"sqlite:///{data_dir / 'everloop.db'}")
     try:
         play = await Play.begin(store)
         deciders = Deciders(users=("ada",), roles=("finance",))

@@ -16,7 +16,7 @@ from tests.api.test_invoke import answer_briefly
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     database = tmp_path / "everloop.db"
-    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{database}")
+    await asyncio.to_thread(migrate, f"sqlite:///{database}")
     async with live_server(database, tmp_path) as server:
         server.sessions.play = answer_briefly
         yield server

@@ -58,7 +58,7 @@ def test_listens_on_ipv6_loopback(tmp_path: Path):
 def test_listens_beyond_this_machine_only_for_somebody_who_signs(
     tmp_path: Path, host: str, signatures: dict[str, str], why: str
 ):
-    migrate(f"sqlite+aiosqlite:///{tmp_path / 'everloop.db'}")
+    migrate(f"sqlite:///{tmp_path / 'everloop.db'}")
     done = subprocess.run(
         [sys.executable, "-m", "api"],
         env={
@@ -131,7 +131,7 @@ def test_without_temporal_an_invocation_fails_safely(tmp_path: Path, closed_port
 
 async def settle_all(data_dir: Path) -> None:
     """Bring every change to its end, as workflows would."""
-    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    store = await Store.open(f"sqlite:///{data_dir / 'everloop.db'}")
     for operation in await store.provisioning.under_way():
         await settle(store, operation)
     await store.close()
@@ -164,7 +164,7 @@ async def open_turn(data_dir: Path, arn: str, session_id: str) -> None:
     harness_id = arn.rpartition("/")[2]
     session = session_key(ACCOUNT, harness_id, session_id)
     asked = {"harnessArn": arn, "runtimeSessionId": session_id, "messages": HELLO}
-    store = await Store.open(f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}")
+    store = await Store.open(f"sqlite:///{data_dir / 'everloop.db'}")
     config = RunConfig(
         harness_arn=arn,
         harness_name="a",

@@ -21,7 +21,7 @@ TOKEN = "0123456789-0123456789-0123456789-abc"
 
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
-    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{tmp_path / 'everloop.db'}")
+    await asyncio.to_thread(migrate, f"sqlite:///{tmp_path / 'everloop.db'}")
     async with live_server(tmp_path / "everloop.db", tmp_path) as running:
         yield running
 

@@ -26,7 +26,7 @@ SESSION = "s" * 33
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     database = tmp_path / "everloop.db"
-    await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{database}")
+    await asyncio.to_thread(migrate, f"sqlite:///{database}")
     async with live_server(database, tmp_path) as server:
         yield server
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from everloop.cli.app import app
 from tests.e2e.people import own
 from tests.e2e.stack import Stack
 
@@ -29,7 +31,9 @@ def test_tools_and_models_that_the_pages_show_are_accepted(stack: Stack) -> None
     documents = [json.loads(text) for page in PAGES for text in blocks(page, "json")]
     tools = [shown for shown in documents if "type" in shown]
     models = [shown for shown in documents if any(key.endswith("ModelConfig") for key in shown)]
-    extensions = [shown for shown in documents if shown.keys() & {"approvals", "budget"}]
+    extensions = [
+        shown for shown in documents if shown.keys() & {"approvals", "budget", "snapshots"}
+    ]
     assert tools and models and extensions
     for extension in extensions:
         harness_id = stack.harness().split("/")[1]
@@ -48,14 +52,8 @@ def test_commands_that_the_pages_show_exist() -> None:
     }
     assert shown >= {"create", "invoke", "dev", "env", "status", "demo"}
     for name in sorted(shown):
-        done = subprocess.run(
-            [sys.executable, "-m", "everloop.cli", name, "--help"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"{name}: {done.stderr}"
+        done = CliRunner().invoke(app, [name, "--help"])
+        assert done.exit_code == 0, f"{name}: {done.output}"
 
 
 def test_the_command_line_of_the_readme_runs(stack: Stack) -> None:

@@ -37,9 +37,10 @@ def test_a_notice_survives_its_worker_and_its_secrets_stay_home(
     wait_until(lambda: receiver.refused, what="nothing was sent")
     stack.kill("worker")
     receiver.refuses = 0
-    wait_until(lambda: mailbox.taken, what="the mail waits for the webhook")
+    # An attempt that died with its worker is given up by its time-out only.
+    wait_until(lambda: mailbox.taken, within_s=90, what="the mail waits for the webhook")
     stack.wait_ready("worker")
-    wait_until(lambda: receiver.taken, what="nothing was sent after the restart")
+    wait_until(lambda: receiver.taken, within_s=90, what="nothing was sent after the restart")
     assert vote(stack, decision, "approve")["status"] == "approved"
     resumed(stack, arn, session, decision)
     wait_until(lambda: len(receiver.taken) == 2, what="the end was not told")

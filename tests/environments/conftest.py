@@ -19,14 +19,14 @@ from tests.environments.sandboxes import SPEC
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "empty.db"
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture
 def database_url(tmp_path: Path, empty_database: Path) -> str:
     shutil.copy(empty_database, tmp_path / "store.db")
-    return f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture

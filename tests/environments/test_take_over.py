@@ -113,12 +113,14 @@ class Hosts:
         volumes = self.volumes if shared else self.tmp_path / "first" / "volumes"
         shared_id = self.shares("first").id if shared else ""
         words = (database_url, str(self.tmp_path / "first"), str(volumes), shared_id or "", SESSION)
-        return await self.dies_in_a_command((*words, "", ""), volumes)
+        return await self.dies_in_a_command((*words, "", ""), volumes, ANOTHER_NETWORK)
 
-    async def dies_in_a_command(self, words: tuple[str, ...], volumes: Path) -> int:
+    async def dies_in_a_command(
+        self, words: tuple[str, ...], volumes: Path, network: tuple[str, ...] = ()
+    ) -> int:
         """Run HOST_PROCESS until its command has had its effect in a volume, and kill it."""
         process = await asyncio.create_subprocess_exec(
-            *(*ANOTHER_NETWORK, sys.executable, "-c", HOST_PROCESS, *words),
+            *(*network, sys.executable, "-c", HOST_PROCESS, *words),
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None

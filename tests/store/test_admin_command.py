@@ -25,7 +25,7 @@ def everloop(data_dir: Path, *words: str, **env: str) -> subprocess.CompletedPro
 
 
 def database(data_dir: Path) -> str:
-    return f"sqlite+aiosqlite:///{data_dir / 'everloop.db'}"
+    return f"sqlite:///{data_dir / 'everloop.db'}"
 
 
 async def reveal(data_dir: Path, ring: RingSource) -> str:

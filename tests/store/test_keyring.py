@@ -31,7 +31,7 @@ def test_a_ring_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ring_is_made_only_where_one_machine_has_all_processes(tmp_path: Path) -> None:
-    embedded = Settings(f"sqlite+aiosqlite:///{tmp_path}/e.db", tmp_path)
+    embedded = Settings(f"sqlite:///{tmp_path}/e.db", tmp_path)
     shared = Settings("postgresql+asyncpg://u@h/d", tmp_path)
     with pytest.raises(KeyRingFault, match="everloop vault keyring"):
         RingSource.of(shared).ring()

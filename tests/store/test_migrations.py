@@ -43,7 +43,7 @@ def migrate_at_once(url: str) -> None:
 
 
 def test_processes_that_migrate_a_file_at_once_do_not_fail(tmp_path: Path) -> None:
-    migrate_at_once(f"sqlite+aiosqlite:///{tmp_path}/new%20folder/100%/everloop.db")
+    migrate_at_once(f"sqlite:///{tmp_path}/new%20folder/100%/everloop.db")
 
 
 async def test_processes_that_migrate_a_server_at_once_do_not_fail(empty_postgres: str) -> None:
@@ -87,7 +87,7 @@ def test_what_was_ready_before_provisioning_is_served_after_it(tmp_path: Path) -
         columns = "account, harness_id, name, status, version, created_at, updated_at, alive"
         connection.exec_driver_sql(f"INSERT INTO harness ({columns}) VALUES {row}")
         connection.commit()
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
             "SELECT status, live_version, operation_id FROM harness"

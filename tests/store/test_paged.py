@@ -1,10 +1,10 @@
 """What a step, a turn and a look at a session read does not grow with the conversation before."""
 
+import sqlite3
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import aiosqlite
 import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
@@ -46,13 +46,8 @@ class Meter:
 def meter() -> Iterator[Meter]:
     counting = Meter()
 
-    async def set_handler(driver: aiosqlite.Connection) -> None:
-        await driver.set_progress_handler(counting.tick, 1)
-
-    def begin(connection: Any, _record: Any) -> None:
-        # Migrations have connections of another kind.
-        if hasattr(connection, "run_async"):
-            connection.run_async(set_handler)
+    def begin(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_progress_handler(counting.tick, 1)
 
     event.listen(Pool, "connect", begin)
     yield counting

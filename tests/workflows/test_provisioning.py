@@ -107,7 +107,7 @@ async def replay(client: Client, workflow_id: str) -> None:
 
 @pytest.fixture
 async def place(tmp_path: Path, temporal_address: str) -> AsyncIterator[Place]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    url = f"sqlite:///{tmp_path / 'store.db'}"
     await asyncio.to_thread(migrate, url)
     namespace = f"test-{uuid4()}"
     await add_namespace(temporal_address, namespace)

@@ -20,8 +20,8 @@ def choose(*, api_port: int | None, remembered: Mapping[str, int]) -> dict[str, 
     """Choose a free port for every listener, all different.
 
     Args:
-        api_port: the port that the API must have; 0 for any free one, None for the usual one if it
-            is free.
+        api_port: the port that the API must have; None for the usual one if it is free. 0 is any
+            free one, for all listeners, so that several can start at the same moment.
         remembered: the ports of the last start, preferred if they are free.
 
     Raises:
@@ -33,8 +33,8 @@ def choose(*, api_port: int | None, remembered: Mapping[str, int]) -> dict[str, 
         for name, default in DEFAULTS.items():
             if name == API and api_port:
                 wishes = [api_port]
-            elif name == API and api_port == 0:
-                wishes = [remembered.get(API, 0), 0]
+            elif api_port == 0:
+                wishes = [remembered.get(name, 0), 0]
             else:
                 wishes = [remembered.get(name, default), default, 0]
             listener = _first_free(wishes)

@@ -54,7 +54,7 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "everloop.db"
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -63,11 +63,11 @@ async def store(_database: Path, tmp_path: Path) -> AsyncIterator[Store]:
     path = tmp_path / "everloop.db"
     shutil.copy(_database, path)
     ring = RingSource(tmp_path / "keyring.json", may_create=True)
-    opened = await Store.open(f"sqlite+aiosqlite:///{path}", ring)
+    opened = await Store.open(f"sqlite:///{path}", ring)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(database_url="sqlite+aiosqlite://", data_dir=tmp_path)
+    return Settings(database_url="sqlite://", data_dir=tmp_path)

@@ -140,7 +140,7 @@ async def test_a_key_that_cannot_be_read_names_the_arn(
     why: str,
 ) -> None:
     await session.store.api_keys.create(ARN, KEY)
-    store = await Store.open(f"sqlite+aiosqlite:///{settings.data_dir / 'everloop.db'}", ring)
+    store = await Store.open(f"sqlite:///{settings.data_dir / 'everloop.db'}", ring)
     told = await failure(Session(store, settings), litellm(None, apiKeyArn=str(ARN)))
     await store.close()
     assert str(ARN) in told and why in told
@@ -155,7 +155,7 @@ async def test_a_model_call_is_tried_again_while_kms_is_away(
         monkeypatch.setenv(name, "any")
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
     await session.store.api_keys.create(ARN, KEY)
-    url = f"sqlite+aiosqlite:///{settings.data_dir / 'everloop.db'}"
+    url = f"sqlite:///{settings.data_dir / 'everloop.db'}"
     await execute(url, sa.update(api_key_provider).values(key_id=KMS_KEY))
     store = await Store.open(url, ring_of(replace(settings, keyring=f"kms:{KMS_KEY}")))
     with pytest.raises(ModelFailed, match="cannot be reached now") as caught:

@@ -113,14 +113,14 @@ class Calls:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "empty.db"
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture
 async def store(tmp_path: Path, empty_database: Path) -> AsyncIterator[Store]:
     shutil.copy(empty_database, tmp_path / "store.db")
-    opened = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'store.db'}")
+    opened = await Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     yield opened
     await opened.close()
 

@@ -217,7 +217,7 @@ async def test_files_that_are_elsewhere_are_said_not_to_be_listed(
     def nowhere(session: str) -> None:
         return None
 
-    monkeypatch.setattr(watched.host, "volume", nowhere)
+    monkeypatch.setattr(watched.host, "directory", nowhere)
     await watched.do("shell", command="touch a")
     found = await end(watched)
     assert found.files == () and found.incomplete is not None

@@ -34,7 +34,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 async def play(tmp_path: Path) -> AsyncIterator[Play]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'everloop.db'}"
+    url = f"sqlite:///{tmp_path / 'everloop.db'}"
     await asyncio.to_thread(migrate, url)
     store = await Store.open(url)
     yield await Play.begin(store)
