@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 # Tests wait for processes more than they compute.
 JOBS ?= 3
 READY := $(VENV)/.ready
+PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 $(READY): constraints.txt pyproject.toml client/pyproject.toml deploy/bootstrap.sh
 	@sh deploy/bootstrap.sh $(VENV)
@@ -18,13 +19,15 @@ dev: $(READY) ## Run everything on this machine until Ctrl-C
 	@$(BIN)/everloop dev
 
 .PHONY: test
-test: $(READY) lint types layers ## Lint, types, layers and all tests
+test: $(READY) ## Lint, types, layers and tests
+	@$(MAKE) --no-print-directory -j2 lint types layers
 	@sh deploy/test_engine.sh
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
-.PHONY: ordinary-user
-ordinary-user: $(READY) ## Run the tests of environments as an ordinary user (by root)
-	$(BIN)/python -m tests.environments.ordinary_user
+.PHONY: thorough
+thorough: $(READY) ## All tests, also those that go a way again with every process and every engine
+	@sh deploy/test_engine.sh
+	$(PYTEST) -m ''
 
 .PHONY: lint
 lint: $(READY) ## Check style

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.calls import STORE_RETRY, STORE_TIMEOUT
 
 #: One attempt: ten seconds of the network, and store transactions around them.
-SEND_TIMEOUT = timedelta(seconds=30)
+SEND_TIMEOUT = timedelta(seconds=20)
 
 #: A receiver that restarts is asked soon; one that is down is asked some thirty times a day.
 SEND_RETRY = RetryPolicy(

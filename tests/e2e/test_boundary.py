@@ -43,6 +43,7 @@ def test_a_message_at_the_moment_a_run_completes_is_answered_once(graceless: Sta
         time.sleep(jitter.random() * 0.03)
 
 
+@pytest.mark.thorough
 def test_an_answer_at_the_moment_a_run_parks_resumes_the_turn_once(graceless: Stack) -> None:
     arn, session = graceless.harness(tools=[APPROVAL]), new_session()
     for number in range(ROUNDS // 2):

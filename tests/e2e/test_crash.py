@@ -71,7 +71,10 @@ def test_finishes_after_a_process_is_killed_mid_tool(hurt: Stack, name: str) -> 
 
 
 @pytest.mark.wire("stream.retried-call")
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize(
+    "name",
+    ["worker", *(pytest.param(name, marks=pytest.mark.thorough) for name in PROCESSES[1:])],
+)
 def test_finishes_after_a_process_is_killed_mid_stream(hurt: Stack, name: str) -> None:
     hurt.wait_ready(name)
     arn, session, key = hurt.harness(), new_session(), f"mid-stream-{name}"

@@ -22,6 +22,13 @@ from tests.environments.cluster import Cluster, cluster
 
 KINDS = ("bubblewrap", "docker", "kubernetes")
 
+#: For tests of what a test beside them shows to work by each kind's own way.
+thoroughly = pytest.mark.parametrize(
+    "make",
+    ["bubblewrap", *(pytest.param(each, marks=pytest.mark.thorough) for each in KINDS[1:])],
+    indirect=True,
+)
+
 
 @dataclass(frozen=True)
 class Make:

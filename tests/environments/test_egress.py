@@ -18,7 +18,7 @@ from environments.egress_rules import Rules, networks
 from environments.host import SandboxHost
 from environments.provider import EnvironmentProvider
 from store import Store
-from tests.environments.kinds import Make
+from tests.environments.kinds import Make, thoroughly
 from tests.environments.sandboxes import run, until
 from tests.environments.upstream import Certificate, Upstream, certificate, upstream
 
@@ -152,6 +152,7 @@ async def test_a_command_reaches_what_is_listed_and_nothing_else(
     assert "secret-path" not in caplog.text
 
 
+@thoroughly
 async def test_tunnels_carry_both_directions_and_large_bodies(
     provider: EnvironmentProvider, server: Upstream
 ) -> None:
@@ -189,6 +190,7 @@ END""",
     assert said.stdout == "True\nTrue\nTrue\n", said.stderr
 
 
+@thoroughly
 async def test_a_secret_is_added_outside_and_its_server_checked(
     provider: EnvironmentProvider,
     shown: Certificate,
@@ -297,6 +299,7 @@ async def test_connections_are_bounded(
         writer.close()
 
 
+@thoroughly
 async def test_the_way_out_cannot_be_replaced_from_inside(provider: EnvironmentProvider) -> None:
     spec = EnvironmentSpec(egress=Egress(mode="open"))
     started = await provider.start("s", spec, generation=1)
@@ -321,6 +324,7 @@ async def test_the_way_out_cannot_be_replaced_from_inside(provider: EnvironmentP
     assert said.stdout == "1\n"
 
 
+@thoroughly
 async def test_a_new_host_process_takes_the_way_out_up_again(
     make: Make,
     provider: EnvironmentProvider,

@@ -411,7 +411,7 @@ ANYWHERE: tuple[Callable[[AgentChannel], Awaitable[None]], ...] = (
 )
 
 
-@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+@pytest.mark.parametrize("kind", ["docker", pytest.param("kubernetes", marks=pytest.mark.thorough)])
 async def test_the_same_is_tried_in_containers(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from environments.local_volume import volume_of
 from environments.provider import EnvironmentProvider, Reference
 from environments.session_volume import Content, SessionVolume
 from tests.environments import engine as engines
-from tests.environments.kinds import Make, makes
+from tests.environments.kinds import Make, makes, thoroughly
 from tests.environments.sandboxes import SPEC, run
 
 ID = "snap-" + "0" * 32
@@ -94,6 +94,7 @@ async def test_files_go_in_and_out_whether_or_not_anything_runs(
     assert await names(files) == kinds
 
 
+@thoroughly
 async def test_a_snapshot_puts_all_files_back_and_no_others(
     provider: EnvironmentProvider, files: SessionVolume
 ) -> None:

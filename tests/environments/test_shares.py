@@ -12,7 +12,7 @@ from environments.docker import Docker
 from environments.kubernetes import ClusterOptions, Kubernetes
 from environments.operator_resolver import Resolver
 from environments.provider import EnvironmentProvider
-from tests.environments.kinds import Make
+from tests.environments.kinds import Make, thoroughly
 from tests.environments.sandboxes import run
 
 SHARE = "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0"
@@ -20,6 +20,7 @@ READ = SHARE.replace("def0", "def1")
 BOTH = EnvironmentSpec(shares=(SharedMount(SHARE, "/mnt/all"), SharedMount(READ, "/mnt/read")))
 
 
+@thoroughly
 async def test_shared_directories_are_shared_and_links_in_them_lead_nowhere(make: Make) -> None:
     (for_all, everything), (for_reading, given) = (
         make.shared("share"),
