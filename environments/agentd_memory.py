@@ -103,9 +103,11 @@ class MemoryWatchdog:
         pause = PERIOD_S
         # Shared pages count once per process here; only the dearer, exact sum may condemn.
         if sum(process.resident for process in found) > self._limit:
-            exact = {process.pid: _proportional(process) for process in found}
-            if sum(exact.values()) > self._limit:
-                self._end_greediest(found, exact)
+            # Processes are read one after the other, and when one ends meanwhile, what it shared
+            # counts again for those that are left: two readings must agree.
+            readings = [_read_exactly() for _ in range(2)]
+            if all(sum(exact.values()) > self._limit for _, exact in readings):
+                self._end_greediest(*readings[-1])
                 pause = SETTLE_S
         self._loop.later(pause, self._look)
 
@@ -137,14 +139,21 @@ def _owner(process: Process, by_pid: dict[int, Process], leaders: set[int]) -> i
     return process.group
 
 
+def _read_exactly() -> tuple[list[Process], dict[int, int]]:
+    found = processes()
+    return found, {process.pid: _proportional(process) for process in found}
+
+
 def _proportional(process: Process) -> int:
     try:
         with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
             for line in file:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     except OSError:
-        # It ended, or hides its memory: then what it shares counts in full.
+        # It hides its memory: then what it shares counts in full.
         pass
     return process.resident
 

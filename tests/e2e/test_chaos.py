@@ -12,7 +12,7 @@ SESSIONS = 5
 
 
 def test_everything_is_once_and_whole_while_processes_die(tmp_path: Path) -> None:
-    script = write_script(SEED, sessions=SESSIONS, turns=2, deaths=6)
+    script = write_script(SEED, sessions=SESSIONS, turns=2, deaths=5)
     assert {death.victim for death in script.deaths[:4]} == set(PROCESSES)
     assert len({talk.house for talk in script.talks}) == SESSIONS
     assert {turn.kind for turn in script.talks[0].turns} == {"cancel", "command"}
