@@ -115,7 +115,7 @@ class Kubernetes:
         async with self._file_pods.lock(claim):
             await self._ensure_claim(claim)
             # The mount, and with it the home directory, may have changed since the last start.
-            user = objects.session_user(session)
+            user = self._user(session)
             files = objects.session_files(claim, self._owner, user=user, home=spec.mount)
             await self._api.replace_config_map(files)
             name = f"{claim}-{generation}"
@@ -187,10 +187,13 @@ class Kubernetes:
             self._api,
             self._file_pods,
             claim=_claim(session),
-            user=objects.session_user(session),
+            user=self._user(session),
             mount=mount,
             archives=self._archives(session),
         )
+
+    def _user(self, session: str) -> int:
+        return objects.session_user(self._options.namespace, session)
 
     async def stop_orphans(self, known: Sequence[Reference]) -> int:
         """End every pod of this owner that is not among `known`.

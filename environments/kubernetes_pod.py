@@ -63,9 +63,9 @@ _COMMAND = (
 )
 
 
-def session_user(session: str) -> int:
+def session_user(namespace: str, session: str) -> int:
     """The user id that a session's commands have, so that the kernel counts them apart."""
-    digest = hashlib.sha256(session.encode()).digest()
+    digest = hashlib.sha256(f"{namespace} {session}".encode()).digest()
     return FIRST_USER + int.from_bytes(digest[:8]) % USERS
 
 

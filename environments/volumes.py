@@ -159,7 +159,10 @@ class Volumes:
 
     def _free_user(self, session: str) -> int:
         taken = {entry.stat(follow_symlinks=False).st_uid for entry in os.scandir(self._directory)}
-        offset = int.from_bytes(hashlib.sha256(session.encode()).digest()[:4]) % USERS
+        # Of the directory too: processes are counted per user on the whole machine, and another
+        # host's session may have the same name.
+        key = f"{self._directory.absolute()} {session}"
+        offset = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % USERS
         while FIRST_USER + offset in taken:
             offset = (offset + 1) % USERS
         return FIRST_USER + offset

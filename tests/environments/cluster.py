@@ -42,6 +42,8 @@ class Cluster:
         engine: runs the pods.
         directory: holds volumes.
         sandboxes: whether agent-sandbox is installed.
+        namespace: the one it has, another in each cluster: processes are counted for a user that
+            follows from a session's name and this.
         url: where it listens, once it does.
         kept: objects by plural and name.
         failures: what was said of containers that could not be started, by pod.
@@ -50,6 +52,7 @@ class Cluster:
     engine: Engine
     directory: Path
     sandboxes: bool
+    namespace: str = field(default_factory=lambda: f"agents-{os.urandom(4).hex()}")
     url: str = ""
     kept: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
@@ -182,7 +185,7 @@ async def cluster(engine: Engine, directory: Path, *, sandboxes: bool) -> AsyncG
     app = web.Application()
     app.router.add_get("/apis/", api.groups)
     for base in ("/api/v1", "/apis/networking.k8s.io/v1", f"/apis/{SANDBOX_VERSION}"):
-        path = f"{base}/namespaces/agents/{{plural}}"
+        path = f"{base}/namespaces/{made.namespace}/{{plural}}"
         app.router.add_post(path, api.create)
         app.router.add_get(path, api.list)
         app.router.add_get(f"{path}/{{name}}", api.read)

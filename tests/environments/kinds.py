@@ -58,7 +58,9 @@ class Make:
         data, resolver = self.path / owner, Resolver(settings, operator)
         if self.cluster is not None:
             options = ClusterOptions(
-                namespace="agents", image=engines.IMAGE, kubeconfig=self.cluster.kubeconfig
+                namespace=self.cluster.namespace,
+                image=engines.IMAGE,
+                kubeconfig=self.cluster.kubeconfig,
             )
             return Kubernetes(owner, options, data, proxy=proxy, resolver=resolver)
         if self.engine is not None:

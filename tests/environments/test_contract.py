@@ -126,6 +126,25 @@ async def test_limits_end_what_is_greedy_and_nothing_else(provider: EnvironmentP
     assert (await run(channel, "echo still here")).stdout == "still here\n"
 
 
+@pytest.mark.parametrize("make", ["bubblewrap", "docker"], indirect=True)
+async def test_hosts_of_one_machine_count_their_processes_apart(make: Make) -> None:
+    greedy, other = make("one"), make("other")
+    limited = replace(SPEC, limits=EnvironmentLimits(processes=20))
+    try:
+        first = await greedy.start("a", limited, generation=1)
+        filled = await run(
+            greedy.connect(first.reference), "for i in $(seq 40); do sleep 60 & done; true"
+        )
+        assert "Resource temporarily unavailable" in filled.stderr
+        second = await other.start("a", limited, generation=1)
+        done = await run(other.connect(second.reference), "cat /etc/hostname; echo went")
+        assert done.stdout.endswith("went\n"), done.stderr
+    finally:
+        for provider in (greedy, other):
+            await provider.stop_orphans(())
+            await provider.close()
+
+
 #: The share of a core that a loop of half a second gets.
 BUSY = (
     "import time; began, used = time.monotonic(), time.process_time();\n"
@@ -242,7 +261,7 @@ async def test_an_environment_has_the_image_that_it_asks_for(
 async def test_a_cluster_with_agent_sandbox_gets_a_sandbox(engine: engines.Engine, tmp_path: Path):
     async with cluster(engine, tmp_path / "cluster", sandboxes=True) as running:
         options = ClusterOptions(
-            namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+            namespace=running.namespace, image=engines.IMAGE, kubeconfig=running.kubeconfig
         )
         provider = Kubernetes("data", options, tmp_path / "data")
         started = await provider.start("a", SPEC, generation=1)

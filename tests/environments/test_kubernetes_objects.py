@@ -15,7 +15,7 @@ SHARES = (
     (SPEC.shares[0], SharedFiles(claim="reports", read_only=True)),
     (SPEC.shares[1], SharedFiles(nfs=NfsExport(server="files.test", path="/b"))),
 )
-USER = objects.session_user("s")
+USER = objects.session_user("agents", "s")
 
 
 def everything() -> list[Json]:

@@ -40,7 +40,7 @@ from environments.host import SandboxHost
 from environments.kubernetes import ClusterOptions, Kubernetes
 from store import Store
 
-url, data, volumes, shared, session, image, kubeconfig = sys.argv[1:]
+url, data, volumes, shared, session, image, namespace, kubeconfig = sys.argv[1:]
 # A cluster is asked what runs before the first beat.
 host_module.LEASE_S, host_module.BEAT_S = 5.0 if kubeconfig else 1.0, 0.2
 
@@ -48,7 +48,7 @@ async def main():
     store = await Store.open(url)
     provider = Bubblewrap(pathlib.Path(data), volumes_dir=pathlib.Path(volumes))
     if kubeconfig:
-        options = ClusterOptions(namespace="agents", image=image, kubeconfig=kubeconfig)
+        options = ClusterOptions(namespace, image, kubeconfig=kubeconfig)
         provider = Kubernetes("first", options, pathlib.Path(data))
     host = SandboxHost(store, data_dir=pathlib.Path(data), host_id="first", provider=provider,
                        shares=HostVolumes(shared or None))
@@ -113,7 +113,7 @@ class Hosts:
         volumes = self.volumes if shared else self.tmp_path / "first" / "volumes"
         shared_id = self.shares("first").id if shared else ""
         words = (database_url, str(self.tmp_path / "first"), str(volumes), shared_id or "", SESSION)
-        return await self.dies_in_a_command((*words, "", ""), volumes, ANOTHER_NETWORK)
+        return await self.dies_in_a_command((*words, "", "", ""), volumes, ANOTHER_NETWORK)
 
     async def dies_in_a_command(
         self, words: tuple[str, ...], volumes: Path, network: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ async def test_another_host_of_the_same_cluster_goes_on(
 
         def provider_of(name: str) -> Kubernetes:
             options = ClusterOptions(
-                namespace="agents", image=engines.IMAGE, kubeconfig=running.kubeconfig
+                namespace=running.namespace, image=engines.IMAGE, kubeconfig=running.kubeconfig
             )
             return Kubernetes(name, options, hosts.tmp_path / name)
 
@@ -186,7 +186,8 @@ async def test_another_host_of_the_same_cluster_goes_on(
         async with await host_of("second") as second:
             shared_id = running.kept["configmaps"]["everloop-volumes"]["data"]["id"]
             words = (database_url, str(hosts.tmp_path / "first"), str(hosts.volumes))
-            words = (*words, shared_id, SESSION, engines.IMAGE, running.kubeconfig)
+            words = (*words, shared_id, SESSION, engines.IMAGE)
+            words = (*words, running.namespace, running.kubeconfig)
             await hosts.dies_in_a_command(words, running.directory)
             (before,) = running.kept["pods"]
             assert await store.environments.assign(session, None) == "second"
