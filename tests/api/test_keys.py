@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from contracts.settings import Settings
 from store import RingSource, Store
 from tests.api.conftest import ACCOUNT, ROLE, ApiProcess, client, provisioned_api, start_api
 from tests.api.raw import call
+from tests.everloop_command import run_everloop
 from tests.provisioned import settling
 from tests.store.play import Play, sandbox
 
@@ -36,14 +35,7 @@ CONTROL = "bedrock-agentcore-control"
 def everloop(data_dir: Path, *words: str) -> str:
     """The standard output of `everloop`, as an operator runs it."""
     env = {**os.environ, "EVERLOOP_DATA_DIR": str(data_dir), "EVERLOOP_ACCOUNT": ACCOUNT}
-    done = subprocess.run(
-        [sys.executable, "-m", "everloop.cli", *words],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_everloop(*words, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,6 +17,7 @@ from everloop.sessions import Sessions
 from store import migrate
 from tests.api.live import Live, Turn, live_server
 from tests.api.raw import RawAnswer, call
+from tests.everloop_command import run_everloop
 
 
 @pytest.fixture
@@ -164,11 +163,9 @@ async def test_an_export_has_everything_and_says_that_it_is_whole(live: Live, tm
     ]
     assert lines[-2]["state"] == "waiting"
     file = tmp_path / "session.jsonl"
-    command = [sys.executable, "-m", "everloop.cli", "export", harness_id]
-    command += ["--session-id", named(1), "--endpoint-url", f"http://127.0.0.1:{live.port}"]
-    done = await asyncio.to_thread(
-        subprocess.run, [*command, "--output", str(file)], capture_output=True, text=True
-    )
+    words = ("export", harness_id, "--session-id", named(1), "--output", str(file))
+    url = f"http://127.0.0.1:{live.port}"
+    done = await asyncio.to_thread(run_everloop, *words, "--endpoint-url", url)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in file.read_text().splitlines()] == lines
 
@@ -223,9 +220,9 @@ async def test_the_commands_show_sessions_and_transcripts(live: Live):
     harness_id = await sessions_of_every_state(live)
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "everloop.cli", *words]
-        command += ["--endpoint-url", f"http://127.0.0.1:{live.port}"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = run_everloop(*words, "--endpoint-url", f"http://127.0.0.1:{live.port}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     listed = await asyncio.to_thread(run, "sessions", "--state", "waiting", "--json")
     assert [one["runtimeSessionId"] for one in json.loads(listed)["sessions"]] == [named(1)]

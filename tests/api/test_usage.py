@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from contracts.messages import Message, StopReason, TextBlock, TokenUsage
 from store import migrate
 from tests.api.live import Live, Turn, live_server, with_header
 from tests.api.raw import RawAnswer, call
+from tests.everloop_command import run_everloop
 
 SESSION = "s" * 33
 
@@ -160,11 +160,10 @@ async def test_only_get_is_answered(live: Live):
 async def everloop(live: Live, *words: str) -> subprocess.CompletedProcess[str]:
     url = f"http://127.0.0.1:{live.port}"
     return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "everloop.cli", *words, "--endpoint-url", url],
-        capture_output=True,
-        text=True,
-        timeout=60,
+        run_everloop,
+        *words,
+        "--endpoint-url",
+        url,
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
     )
 

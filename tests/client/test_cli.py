@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.client.scripted_api import (
     serve,
     text_message,
 )
+from tests.everloop_command import run_everloop
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,18 +35,9 @@ def api() -> Iterator[ScriptedApi]:
 
 
 @pytest.fixture
-def run(everloop: tuple[str, ...], cli_env: dict[str, str], tmp_path: Path) -> Run:
+def run(cli_env: dict[str, str], tmp_path: Path) -> Run:
     def invoke(*words: str, said: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*everloop, *words],
-            input=said,
-            env=cli_env | env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_everloop(*words, env=cli_env | env, cwd=tmp_path, said=said)
 
     return invoke
 
@@ -82,6 +75,10 @@ def test_the_package_itself_stays_light() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version").stdout == f"everloop {version('everloop')}\n"
 
 
 def test_status_of_nothing_is_exit_code_3(run: Run) -> None:

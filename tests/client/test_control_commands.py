@@ -15,6 +15,7 @@ import yaml
 
 from everloop.cli.schema import harness_schema
 from tests.api.conftest import ApiProcess, client, provisioned_api
+from tests.everloop_command import run_everloop
 from tests.provisioned import settling, temporal_server
 
 ROOT = Path(__file__).parents[2]
@@ -66,17 +67,7 @@ def run(api: ApiProcess, cli_env: dict[str, str], tmp_path: Path) -> Run:
     env = {**cli_env, "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": api.url}
 
     def invoke(*words: str, code: int = 0) -> Done:
-        command = [sys.executable, "-m", "everloop.cli", *words]
-        done = subprocess.run(
-            command,
-            env=env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_everloop(*words, env=env, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 
 from environments.bubblewrap import Bubblewrap
+from tests.everloop_command import run_everloop
 from tests.provisioned import settling
 
 ROLE = "arn:aws:iam::000000000000:role/Agent"
@@ -281,6 +282,11 @@ class Stack:
         wait_until(
             lambda: self.process(name)["phase"] == "ready", within_s=60, what=f"{name} is not ready"
         )
+
+    def everloop(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the `everloop` command for this Everloop."""
+        env = {**os.environ, "NO_COLOR": "1"}
+        return run_everloop(*words, "--data-dir", str(self.data_dir), env=env)
 
     @property
     def endpoint(self) -> str:

@@ -1,8 +1,6 @@
 """Joining a stream: several readers, at different cursors, during the turn and after it."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -142,15 +140,10 @@ def test_an_invocation_is_joined_in_awss_form(stack: Stack) -> None:
 def test_the_command_shows_a_session_and_its_events(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     stack.invoke(arn, session, say("Run the shell command `echo seen by all`"), key="one")
-    command = [sys.executable, "-m", "everloop.cli", "attach", arn, "--session-id", session]
-    command += ["--endpoint-url", stack.endpoint]
-    shown = subprocess.run(
-        [*command, "--invocation-id", "one"], capture_output=True, text=True, timeout=60, check=True
-    )
+    words = ("attach", arn, "--session-id", session)
+    shown = stack.everloop(*words, "--invocation-id", "one")
     assert "seen by all" in shown.stdout
     assert "end_turn" in shown.stdout
-    events = subprocess.run(
-        [*command, "--no-follow", "--json"], capture_output=True, text=True, timeout=60, check=True
-    )
+    events = stack.everloop(*words, "--no-follow", "--json")
     lines = [json.loads(line) for line in events.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["opened", "message", "results", "message", "end"]

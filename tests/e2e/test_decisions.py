@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -208,33 +206,28 @@ def test_the_same_vote_id_has_the_same_answer(stack: Stack) -> None:
         vote(stack, decision, "reject", voteId="mine")
 
 
-def everloop(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "everloop.cli", *words, "--data-dir", str(stack.data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_the_command_line_shows_what_waits_and_decides(stack: Stack) -> None:
     rule = {**ASK, "deciders": {"roles": ["cli"]}, "deadlineSeconds": 3600, "name": "all commands"}
     arn, session = gated(stack, rule), new_session()
     decision = ask(stack, arn, session, "cli.txt")
     name = decision["decisionId"]
-    shown = everloop(stack, "inbox", "--role", "cli").stdout
+    shown = stack.everloop("inbox", "--role", "cli").stdout
     for words in (name, "shell", "echo ran >> cli.txt", "role cli", "all commands", "reject in"):
         assert words in shown
-    mine = everloop(stack, "inbox", "--mine", "--as", "dan", "--as-role", "cli", "--json").stdout
+    mine = stack.everloop("inbox", "--mine", "--as", "dan", "--as-role", "cli", "--json").stdout
     assert name in [each["decisionId"] for each in json.loads(mine)["decisions"]]
-    refused = everloop(stack, "decide", name, "approve", "--as", "dan")
+    refused = stack.everloop("decide", name, "approve", "--as", "dan")
     assert refused.returncode == 1 and "AccessDeniedException" in refused.stderr
     dan = ("--as", "dan", "--as-role", "cli")
-    stale = everloop(stack, "decide", name, "approve", *dan, "--digest", "0" * 64)
+    stale = stack.everloop("decide", name, "approve", *dan, "--digest", "0" * 64)
     assert stale.returncode == 1 and "ConflictException" in stale.stderr
     edit = json.dumps({"command": "echo edited >> cli.txt"})
-    done = everloop(stack, "decide", name, "approve", *dan, "--edit", edit, "--reason", "fine")
+    done = stack.everloop("decide", name, "approve", *dan, "--edit", edit, "--reason", "fine")
     assert (done.returncode, done.stdout) == (0, f"{name}: approved\n"), done.stderr
     resumed(stack, arn, session, decision)
     assert lines(stack, "cli.txt") == ["edited"]
-    tried = everloop(
-        stack, "approvals", "test", arn, "shell", "--arguments", '{"command": "ls"}'
+    tried = stack.everloop(
+        "approvals", "test", arn, "shell", "--arguments", '{"command": "ls"}'
     ).stdout
     assert tried.startswith("ask @builtin/shell: rule 0 (all commands)")
 

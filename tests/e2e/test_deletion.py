@@ -4,7 +4,6 @@ import asyncio
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,9 +64,7 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     wait_until(lambda: stack.volume_files(f"on-{session}"), what="the command did not start")
     assert left_in_files(stack, SECRET)
 
-    command = [sys.executable, "-m", "everloop.cli", "forget", arn, "--session-id", session]
-    command += ["--yes", "--json", "--endpoint-url", stack.endpoint]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = stack.everloop("forget", arn, "--session-id", session, "--yes", "--json")
     assert done.returncode == 0, done.stderr
     receipt = json.loads(done.stdout)
     assert receipt["status"] == "COMPLETE"

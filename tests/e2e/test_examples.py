@@ -79,10 +79,7 @@ def test_a_session_goes_from_provider_to_provider(new_stack: Callable[..., Stack
 def usage(stack: Stack) -> dict[str, Any]:
     """What `everloop usage` tells of the only harness."""
     (name,) = (each["harnessName"] for each in stack.control.list_harnesses()["harnesses"])
-    command = (sys.executable, "-m", "everloop.cli", "usage", name, "--json")
-    where = ("--data-dir", str(stack.data_dir))
-    done = subprocess.run([*command, *where], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    return json.loads(stack.everloop("usage", name, "--json").stdout)
 
 
 def test_a_watch_looks_in_one_session_by_the_clock(stack: Stack) -> None:

@@ -1,8 +1,6 @@
 """Forks on the running product: another past, another model, another version."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -50,9 +48,7 @@ def test_a_fork_runs_with_another_version_from_the_command_line(stack: Stack) ->
     )
     nothing = ["@builtin/file_operations"]
     stack.control.update_harness(harnessId=harness_id, allowedTools=nothing)
-    command = [sys.executable, "-m", "everloop.cli", "fork", arn, "--session-id", session]
-    command += ["--qualifier", "old", "--endpoint-url", stack.endpoint, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = stack.everloop("fork", arn, "--session-id", session, "--qualifier", "old", "--json")
     assert done.returncode == 0, done.stderr
     name = json.loads(done.stdout)["runtimeSessionId"]
     old = stack.invoke(arn, name, say("Run the shell command `echo version one`"))
@@ -88,9 +84,7 @@ def test_a_fork_takes_files_along_when_it_is_asked(stack: Stack) -> None:
     assert [line["toolUseId"] for line in exported] == [call]
 
     read = say("Run the shell command `cat f; echo fork >> f`. Run the shell command `cat f`")
-    command = [sys.executable, "-m", "everloop.cli", "fork", arn, "--session-id", session]
-    command += ["--files", "current", "--endpoint-url", stack.endpoint, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = stack.everloop("fork", arn, "--session-id", session, "--files", "current", "--json")
     assert done.returncode == 0, done.stderr
     now = json.loads(done.stdout)["runtimeSessionId"]
     first, again = [json.loads(one) for one in stack.invoke(arn, now, read).results]

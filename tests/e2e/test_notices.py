@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,16 +60,7 @@ def test_a_notice_survives_its_worker_and_its_secrets_stay_home(
     wait_until(lambda: len(listed()) == 4, what="the delivery was not written down")
     channels = {(each["channel"], each["recipient"]) for each in listed()}
     assert channels == {("webhook", None), ("email", "desk@example.com")}
-    shown = subprocess.run(
-        [
-            *(sys.executable, "-m", "everloop.cli", "notices", "--json"),
-            "--data-dir",
-            stack.data_dir,
-        ],
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    shown = stack.everloop("notices", "--json")
     assert json.loads(shown.stdout)["notices"] == listed()
     key = session_key("000000000000", HarnessArn.parse(arn).harness_id, session)
     workflows = [f"notice:{each['noticeId']}" for each in listed()] + [key]

@@ -85,9 +85,7 @@ def test_an_order_that_a_person_releases_is_shipped(stack: Stack) -> None:
     try:
 
         def everloop(*arguments: str) -> Json:
-            command = [sys.executable, "-m", "everloop.cli", *arguments, "--json"]
-            where = ("--data-dir", str(stack.data_dir), "--as", "ada", "--as-role", "sales")
-            done = subprocess.run([*command, *where], capture_output=True, text=True, check=True)
+            done = stack.everloop(*arguments, "--json", "--as", "ada", "--as-role", "sales")
             return json.loads(done.stdout)
 
         def waits() -> str | None:

@@ -1,8 +1,6 @@
 """Harness runs by the clock: what `everloop schedule` makes, Temporal keeps and starts."""
 
 import json
-import subprocess
-import sys
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -14,18 +12,8 @@ from everloop.schedules import NoSuchSchedule, ScheduleRefused, Schedules
 from tests.e2e.stack import Stack, wait_until
 
 
-def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "everloop.cli", *arguments, "--data-dir", str(stack.data_dir)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def told(stack: Stack, *arguments: str) -> Any:
-    done = command(stack, *arguments, "--json")
+    done = stack.everloop(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -65,7 +53,7 @@ def test_a_triggered_run_happens_once_and_the_schedule_goes_with_delete(stack: S
     after = schedule(stack, "resume", name)
     assert not after["paused"] and after["started"] == len(after["recent"]) == 1
     told(stack, "schedule", "delete", name)
-    gone = command(stack, "schedule", "get", name)
+    gone = stack.everloop("schedule", "get", name)
     assert gone.returncode == 1 and f"no schedule named '{name}'" in gone.stderr
 
 
@@ -83,7 +71,7 @@ def test_a_due_run_is_skipped_while_one_goes_and_all_share_a_session(stack: Stac
         wait_until(lambda: schedule(stack, "get", name)["skipped"] >= 2, what="nothing skipped")
         going = schedule(stack, "get", name)
         assert len(going["running"]) == going["started"] == 1
-        refused = command(stack, "schedule", "trigger", name)
+        refused = stack.everloop("schedule", "trigger", name)
         assert refused.returncode == 1 and going["running"][0] in refused.stderr
         (session,) = sessions(stack, arn)
         assert session["runtimeSessionId"].startswith("ticks-")
@@ -94,7 +82,7 @@ def test_a_due_run_is_skipped_while_one_goes_and_all_share_a_session(stack: Stac
             what="the next run did not begin",
         )
     finally:
-        command(stack, "schedule", "delete", name)
+        stack.everloop("schedule", "delete", name)
     assert len(sessions(stack, arn)) == 1
 
 
@@ -119,15 +107,15 @@ async def test_bad_schedules_are_refused(stack: Stack, when: Any, problem: str) 
 def test_names_are_taken_once_and_harnesses_must_exist(stack: Stack) -> None:
     arn, name = stack.harness(), f"once-{uuid.uuid4()}"
     given = ("schedule", "create", name, "--cron", "0 7 1 1 *", "--text", "Count to 2")
-    unknown = command(stack, *given, "--harness", "nobody")
+    unknown = stack.everloop(*given, "--harness", "nobody")
     assert unknown.returncode == 1 and "nobody" in unknown.stderr
-    made = command(stack, *given, "--harness", arn, "--time-zone", "Europe/Zurich")
+    made = stack.everloop(*given, "--harness", arn, "--time-zone", "Europe/Zurich")
     assert made.returncode == 0 and "0 7 1 1 * Europe/Zurich" in made.stdout
-    again = command(stack, *given, "--harness", arn)
+    again = stack.everloop(*given, "--harness", arn)
     assert again.returncode == 1 and "already" in again.stderr
-    soon = command(stack, *given, "--harness", arn, "--timeout", "soon")
+    soon = stack.everloop(*given, "--harness", arn, "--timeout", "soon")
     assert soon.returncode == 2 and "--timeout is written as" in soon.stderr
-    assert command(stack, "schedule", "delete", name).returncode == 0
+    assert stack.everloop("schedule", "delete", name).returncode == 0
 
 
 async def test_schedules_of_other_workflows_are_left_alone(stack: Stack) -> None:

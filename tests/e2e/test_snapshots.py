@@ -1,23 +1,14 @@
 """Snapshots of a session's files, by the command and over HTTP."""
 
 import json
-import os
 import subprocess
-import sys
 
 from tests.e2e.people import own
 from tests.e2e.stack import Stack, new_session, say
 
 
 def everloop(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "everloop.cli", "snapshot", *words, "--data-dir", stack.data_dir],
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return stack.everloop("snapshot", *words)
 
 
 def test_files_are_kept_and_put_back(stack: Stack) -> None:

@@ -1,16 +1,12 @@
 """The files that a turn left, as its caller sees them."""
 
-import subprocess
-import sys
-
 from everloop.sessions import Sessions
 from tests.e2e.people import own
 from tests.e2e.stack import Stack, new_session, say
 
 
 def everloop(stack: Stack, *words: str) -> str:
-    command = [sys.executable, "-m", "everloop.cli", *words, "--data-dir", str(stack.data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = stack.everloop(*words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

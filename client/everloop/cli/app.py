@@ -1,6 +1,7 @@
 """All commands, put together."""
 
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -49,13 +50,29 @@ class EverloopGroup(TyperGroup):
 app = typer.Typer(
     name="everloop",
     cls=EverloopGroup,
-    help="Durable agents behind the Amazon Bedrock AgentCore harness API, on your own machines.",
     epilog="Start here: `everloop demo`, or `everloop dev` in one terminal and, in another, "
     "`everloop create --name helper --model demo/scripted` and `everloop invoke helper 'Hello'`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"everloop {version('everloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def everloop(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Durable agents behind the Amazon Bedrock AgentCore harness API, on your own machines."""
+
 
 for _module in (
     *(create, harnesses, versions, endpoint, apply),
