@@ -10,10 +10,14 @@ environments that must outlive their host process.
 
 import json
 import os
+import py_compile
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from contracts.environment import EnvironmentSpec
 from environments.agentd_relay import PORT
@@ -127,12 +131,35 @@ class Descriptors:
     files: Mapping[str, int]
 
 
+@cache
+def agentd_files(names: Sequence[str]) -> dict[str, bytes]:
+    """What agentd is made of, by path below AGENTD_DIR.
+
+    Compiled ones are among them, which saves most of its start. A Python of another version passes
+    over them.
+    """
+    here = Path(__file__).parent
+    files: dict[str, bytes] = {}
+    with TemporaryDirectory() as directory:
+        for name in names:
+            compiled = py_compile.compile(
+                str(here / name),
+                cfile=f"{directory}/compiled",
+                dfile=f"{AGENTD_DIR}/environments/{name}",
+                doraise=True,
+                # There is no time to compare, since the file is made anew for each sandbox.
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+            files[f"environments/{name}"] = (here / name).read_bytes()
+            cached = Path(cache_from_source(name))
+            files[f"environments/{cached}"] = Path(str(compiled)).read_bytes()
+    return files
+
+
 def inside_files(mount: str) -> dict[str, bytes]:
     """The files that are made for a sandbox, by their path inside."""
-    here = Path(__file__).parent
-    files = {
-        f"{AGENTD_DIR}/environments/{name}": (here / name).read_bytes() for name in AGENTD_FILES
-    }
+    found = agentd_files(AGENTD_FILES)
+    files = {f"{AGENTD_DIR}/{name}": content for name, content in found.items()}
     files["/etc/passwd"] = _PASSWD.format(home=mount).encode()
     files["/etc/group"] = _GROUP.encode()
     files["/etc/hosts"] = _HOSTS.encode()

@@ -28,6 +28,7 @@ from environments.bubblewrap_profile import (
     SHM_BYTES,
     Mount,
     agentd_config,
+    agentd_files,
     base_variables,
     user_files,
 )
@@ -309,20 +310,21 @@ class Docker:
     def _prepare(self, name: str, home: str, user: int) -> Path:
         self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = self._directory(name)
-        package = directory / "agentd" / "environments"
-        package.mkdir(parents=True)
-        here = Path(__file__).parent
-        for file in CONTAINER_FILES:
-            shutil.copyfile(here / file, package / file)
+        compiled = directory / "agentd" / "environments" / "__pycache__"
+        compiled.mkdir(parents=True)
+        agentd = agentd_files(CONTAINER_FILES)
+        for name, content in agentd.items():
+            (directory / "agentd" / name).write_bytes(content)
         for file, text in user_files(user, home).items():
             (directory / file).write_text(text)
         (directory / "control").mkdir()
         (directory / "proxy").mkdir()
         # Entered by the session's own user, who may read and not write.
-        for path in (directory / "agentd", package, directory / "control", directory / "proxy"):
+        entered = (directory / "agentd", compiled.parent, compiled)
+        for path in (*entered, directory / "control", directory / "proxy"):
             path.chmod(0o755)
-        for path in (*package.iterdir(), directory / "passwd", directory / "group"):
-            path.chmod(0o644)
+        for name in (*(f"agentd/{each}" for each in agentd), "passwd", "group"):
+            (directory / name).chmod(0o644)
         return directory
 
     def _container(
