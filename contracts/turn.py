@@ -59,6 +59,8 @@ class SessionState:
         queue: invocations accepted and not yet begun.
         progress: the turn that the last run was in the middle of.
         cancelled: whether the end of that turn was asked for.
+        one_timer: whether one timer serves every wait of the run. Runs that earlier code began set
+            one for each.
     """
 
     grace_s: int = 30
@@ -67,6 +69,7 @@ class SessionState:
     queue: tuple["TurnRequest", ...] = ()
     progress: "TurnProgress | None" = None
     cancelled: bool = False
+    one_timer: bool = False
 
 
 @dataclass(frozen=True)

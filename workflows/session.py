@@ -43,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from everloop.types import StopReason
     from workflows import calls
+    from workflows.alarm import Alarm
     from workflows.shown import show
     from workflows.turn import TurnContinues, begin_turn, continue_turn
 
@@ -69,6 +70,7 @@ class HarnessSession:
         self._due_s: float | None = None
         self._running = state.progress.invocation_id if state.progress else None
         self._cancelled: set[str] = set()
+        self._alarm = Alarm() if state.one_timer else None
         if state.progress and state.cancelled:
             self._cancelled.add(state.progress.invocation_id)
 
@@ -169,9 +171,9 @@ class HarnessSession:
         show(None)
         try:
             if isinstance(work, TurnProgress):
-                self._waiting = await continue_turn(work, cancelled)
+                self._waiting = await continue_turn(work, cancelled, self._alarm)
             else:
-                self._waiting = await begin_turn(work, cancelled)
+                self._waiting = await begin_turn(work, cancelled, self._alarm)
         except TurnContinues as longer:
             await self._renew(longer.progress)
         self._running = None
@@ -186,16 +188,23 @@ class HarnessSession:
         stay_s: float = self._state.park_s if self._waiting else self._state.grace_s
         if self._due_s is not None:
             stay_s = max(self._due_s - workflow.time(), LEAST_WAIT_S)
+        if await self._work_comes(stay_s):
+            return False
+        if self._due_s is not None:
+            self._stand(await calls.expire_decisions())
+            return False
+        return not self._queue and workflow.all_handlers_finished()
+
+    async def _work_comes(self, within_s: float) -> bool:
+        if self._alarm is not None:
+            return await self._alarm.wait(lambda: bool(self._queue), within_s)
         try:
             await workflow.wait_condition(
-                lambda: bool(self._queue), timeout=timedelta(seconds=stay_s)
+                lambda: bool(self._queue), timeout=timedelta(seconds=within_s)
             )
         except TimeoutError:
-            if self._due_s is not None:
-                self._stand(await calls.expire_decisions())
-                return False
-            return not self._queue and workflow.all_handlers_finished()
-        return False
+            return False
+        return True
 
     async def _handled(self) -> None:
         """Let votes and cancellations be carried out, because a run must not end under them."""
@@ -212,6 +221,7 @@ class HarnessSession:
                 queue=tuple(self._queue),
                 progress=progress,
                 cancelled=progress is not None and progress.invocation_id in self._cancelled,
+                one_timer=True,
             ),
             # Between two model calls, and before a wait that may take days, is where newer code
             # may take over.

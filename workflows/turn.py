@@ -42,6 +42,7 @@ from contracts.turn import (
 from everloop.types import StopReason
 from workflows import calls
 from workflows.agents import Agents
+from workflows.alarm import Alarm
 
 #: Model calls that may miss the structured result before the turn is given up: models that can
 #: mend a result at all mend it in the first or second round.
@@ -67,12 +68,13 @@ class TurnContinues(Exception):
 Cancelled = Callable[[], bool]
 
 
-async def begin_turn(request: TurnRequest, cancelled: Cancelled) -> bool:
+async def begin_turn(request: TurnRequest, cancelled: Cancelled, alarm: Alarm | None) -> bool:
     """Open an invocation's turn and run it.
 
     Args:
         request: names the invocation.
         cancelled: whether its end was asked for.
+        alarm: the run's timer; a timer of the turn's own without one.
 
     Returns:
         Whether calls wait for the caller now.
@@ -94,18 +96,19 @@ async def begin_turn(request: TurnRequest, cancelled: Cancelled) -> bool:
         max_tokens=opened.max_tokens,
         deadline_s=workflow.time() + opened.timeout_s,
     )
-    turn = _Turn(progress, cancelled)
+    turn = _Turn(progress, cancelled, alarm)
     return await turn.run(ModelReply(opened.seq, StopReason.TOOL_USE, 0, opened.calls))
 
 
-async def continue_turn(progress: TurnProgress, cancelled: Cancelled) -> bool:
+async def continue_turn(progress: TurnProgress, cancelled: Cancelled, alarm: Alarm | None) -> bool:
     """Take up a turn that an earlier run left unfinished; takes and gives as `begin_turn`."""
-    return await _Turn(progress, cancelled).run(None)
+    return await _Turn(progress, cancelled, alarm).run(None)
 
 
 class _Turn:
-    def __init__(self, progress: TurnProgress, cancelled: Cancelled) -> None:
+    def __init__(self, progress: TurnProgress, cancelled: Cancelled, alarm: Alarm | None) -> None:
         self._cancelled = cancelled
+        self._alarm = alarm
         self._invocation_id = progress.invocation_id
         self._limits = progress
         self._seq = progress.seq
@@ -120,13 +123,10 @@ class _Turn:
         loop = asyncio.create_task(self._loop(due))
         asked = asyncio.create_task(workflow.wait_condition(self._cancelled))
         try:
-            left_s = await self._time_left([loop, asked])
-            done, _ = await workflow.wait(
-                [loop, asked], timeout=left_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if loop in done:
+            await self._wait([loop, asked], await self._time_left([loop, asked]))
+            if loop.done():
                 end = await self._ended(loop)
-            elif asked in done:
+            elif asked.done():
                 end = await self._stopped(loop, StopReason.INTERRUPTED)
             else:
                 end = await self._stopped(loop, StopReason.TIMEOUT_EXCEEDED)
@@ -139,6 +139,13 @@ class _Turn:
             asked.cancel()
         await calls.close_turn(end)
         return end.stop_reason in WAITS
+
+    async def _wait(self, ends: list[asyncio.Task[Any]], left_s: float) -> None:
+        """Wait until something has ended, or the time is over."""
+        if self._alarm is not None:
+            await self._alarm.wait(lambda: any(end.done() for end in ends), left_s)
+        else:
+            await workflow.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _time_left(self, ends: list[asyncio.Task[Any]]) -> float:
         """Seconds that the turn may still take, known once it does not wait for people below."""

@@ -90,7 +90,10 @@ class RunActivities:
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,
             SessionState(
-                grace_s=self._settings.grace_s, park_s=self._settings.park_s, waiting=waiting
+                grace_s=self._settings.grace_s,
+                park_s=self._settings.park_s,
+                waiting=waiting,
+                one_timer=True,
             ),
             id=run.session,
             task_queue=TASK_QUEUE,

@@ -2,8 +2,9 @@
 
 Run it for each release; histories of earlier releases stay, so that code which cannot replay them
 is noticed. Names of scenarios on the command line record only those; what is there is not recorded
-again, since a history of older code is worth more than one of today's. Those in `0.1.0-tried` are
-of the same release, later: tool calls are tried at once.
+again, since a history of older code is worth more than one of today's. Those in `0.1.0-tried` and
+`0.1.0-one-timer` are of the same release, later: tool calls are tried at once; one timer serves a
+run.
 """
 
 import asyncio

@@ -1,15 +1,10 @@
 """`examples/long_watch.py` over days and weeks, on a server that skips time."""
 
 import asyncio
-import shutil
-import sys
 import uuid
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
-import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
@@ -73,16 +68,6 @@ class Agent:
                 *("id", "invocation", "arn", "1", StopReason.END_TURN), content=content
             )
         )
-
-
-@pytest.fixture
-async def skipping() -> AsyncGenerator[WorkflowEnvironment]:
-    beside = Path(sys.executable).parent / "temporal-test-server"
-    binary = shutil.which("temporal-test-server") or str(beside)
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary
-    ) as environment:
-        yield environment
 
 
 async def watched(

@@ -1,18 +1,13 @@
 """`RunHarness` over days, on a server that skips time: what it does when nobody signals."""
 
-import shutil
-import sys
 import uuid
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -62,16 +57,6 @@ class Played:
         return self.stops == 2
 
 
-@pytest.fixture
-async def skipping() -> AsyncGenerator[Client]:
-    beside = Path(sys.executable).parent / "temporal-test-server"
-    binary = shutil.which("temporal-test-server") or str(beside)
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary
-    ) as environment:
-        yield environment.client
-
-
 async def run(client: Client, played: Played, run: HarnessRun) -> tuple[HarnessOutcome, int]:
     """The outcome, and how many events it took; the history replays."""
     runner = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
@@ -91,33 +76,33 @@ async def run(client: Client, played: Played, run: HarnessRun) -> tuple[HarnessO
     return outcome, len(history.events)
 
 
-async def test_a_lost_signal_costs_time_and_no_result(skipping: Client) -> None:
+async def test_a_lost_signal_costs_time_and_no_result(client: Client) -> None:
     played = Played([RunState(), RunState(), RunState(outcome=OUTCOME)])
-    outcome, _ = await run(skipping, played, HarnessRun("h", "Hello"))
+    outcome, _ = await run(client, played, HarnessRun("h", "Hello"))
     assert outcome == OUTCOME
     assert len(played.keys) == 1 and played.keys[0]
 
 
-async def test_a_month_of_waiting_for_people_is_a_small_history(skipping: Client) -> None:
+async def test_a_month_of_waiting_for_people_is_a_small_history(client: Client) -> None:
     checks = 8 + int(ANSWERED_AFTER / timedelta(hours=6))
     played = Played([RunState(waiting=True)] * checks + [RunState(outcome=OUTCOME)], alive=True)
-    outcome, events = await run(skipping, played, HarnessRun("h", "Hello"))
+    outcome, events = await run(client, played, HarnessRun("h", "Hello"))
     assert outcome == OUTCOME
     assert events < 3000
 
 
-async def test_a_run_whose_session_was_stopped_fails(skipping: Client) -> None:
+async def test_a_run_whose_session_was_stopped_fails(client: Client) -> None:
     with pytest.raises(WorkflowFailureError) as failed:
-        await run(skipping, Played([RunState()], alive=False), HarnessRun("h", "Hello"))
+        await run(client, Played([RunState()], alive=False), HarnessRun("h", "Hello"))
     assert isinstance(failed.value.cause, ApplicationError)
     assert failed.value.cause.type == STOPPED
 
 
-async def test_a_run_out_of_time_is_stopped_first(skipping: Client) -> None:
+async def test_a_run_out_of_time_is_stopped_first(client: Client) -> None:
     played = Played([RunState(waiting=True)])
     with pytest.raises(WorkflowFailureError) as failed:
         await run(
-            skipping, played, HarnessRun("h", "Hello", timeout_s=timedelta(days=3).total_seconds())
+            client, played, HarnessRun("h", "Hello", timeout_s=timedelta(days=3).total_seconds())
         )
     assert isinstance(failed.value.cause, ApplicationError)
     assert failed.value.cause.type == TIMED_OUT

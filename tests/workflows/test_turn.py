@@ -1,13 +1,9 @@
 """What a turn takes of Temporal, with its activities played: tool calls at once, and long turns."""
 
 import asyncio
-import shutil
-import sys
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from temporalio import activity
@@ -15,7 +11,6 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistory
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -92,18 +87,8 @@ class Played:
         return [f"call-{number}" for number in range(self.calls)]
 
 
-@pytest.fixture
-async def client() -> AsyncGenerator[Client]:
-    beside = Path(sys.executable).parent / "temporal-test-server"
-    binary = shutil.which("temporal-test-server") or str(beside)
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary
-    ) as environment:
-        yield environment.client
-
-
-async def turn(client: Client, played: Played) -> list[list[HistoryEvent]]:
-    """The histories of the runs that a turn took, newest first, each of which replays."""
+async def turn(client: Client, played: Played, turns: int = 1) -> list[list[HistoryEvent]]:
+    """The histories of the runs that turns took, newest first, each of which replays."""
     name = f"session-{uuid.uuid4()}"
     everything = [played.open, played.model, played.run_quickly, played.hand_over, played.close]
     async with (
@@ -116,7 +101,8 @@ async def turn(client: Client, played: Played) -> list[list[HistoryEvent]]:
         ),
         Worker(client, task_queue="queue", activities=[played.run_tool]),
     ):
-        state = SessionState(grace_s=1, queue=(TurnRequest("i"),))
+        queue = tuple(TurnRequest(f"i-{number}") for number in range(turns))
+        state = SessionState(grace_s=1, queue=queue, one_timer=True)
         await client.execute_workflow(HarnessSession.run, state, id=name, task_queue="main")
     histories: list[list[HistoryEvent]] = []
     run_id: str | None = None
@@ -168,3 +154,12 @@ async def test_a_long_turn_goes_on_in_another_run_with_everything_done_once(
     assert len(newest) < MAX_EVENTS
     assert played.quickly == played.asked
     assert played.ended == [StopReason.END_TURN]
+
+
+async def test_turns_that_follow_each_other_take_no_timer_each(client: Client) -> None:
+    played = Played(calls=0, at_once=0)
+    (history,) = await turn(client, played, turns=10)
+    assert played.ended == [StopReason.END_TURN] * 10
+    taken = Counter(event.event_type for event in history)
+    # One for the end of the first turn, one for the end of the session.
+    assert taken[EventType.EVENT_TYPE_TIMER_STARTED] == 2
