@@ -23,15 +23,15 @@ from contracts.environment import (
 )
 from contracts.errors import EnvironmentUnavailable, StaleAttempt
 from contracts.sandbox_settings import SandboxSettings
-from environments import fork_files
 from environments.asking import ask_to_end, confirms
 from environments.bubblewrap import Bubblewrap
 from environments.directory_lock import lock_directory
 from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
+from environments.fork_files import ForkedFiles
 from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
-from environments.local_volume import WORKERS_MAX, directory_of, volume_of
+from environments.local_volume import WORKERS_MAX, volume_of
 from environments.periodic import every
 from environments.provider import (
     EnvironmentProvider,
@@ -112,6 +112,7 @@ class SandboxHost:
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
         self._workers = asyncio.Semaphore(WORKERS_MAX)
+        self._forks = ForkedFiles(self._records, self.volume)
         self._disk: DiskWatch | None = None
         bounds = settings or SandboxSettings()
         if isinstance(self._provider, MeasuresVolumes):
@@ -148,6 +149,7 @@ class SandboxHost:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forks.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -199,30 +201,17 @@ class SandboxHost:
             return None
         return Environment(self, self._provider, slot.record, restarted=False)
 
-    def volume(self, session: str, mount: str) -> SessionVolume:
-        """See `local_volume.volume_of`."""
+    def volume(self, session: str, mount: str = EnvironmentSpec.mount) -> SessionVolume:
+        """See `local_volume.volume_of`. The mount is no matter where no path is told or given."""
         return volume_of(self._provider, session, mount, self._workers)
 
-    def directory(self, session: str) -> tuple[Path, int] | None:
-        """See `local_volume.directory_of`."""
-        return directory_of(self._provider, session)
-
     async def begin_files(self, session: str) -> None:
-        """See that a fork has the files that it begins with, when it begins with any. Idempotent.
-
-        Raises:
-            EnvironmentUnavailable: they are gone.
-        """
+        """See that a fork has the files that it begins with. See `fork_files.ForkedFiles.begin`."""
         slot = self._slots.get(session)
         record = slot.record if slot and slot.record else await self._records.get(session)
         if record is not None and record.state is EnvironmentState.FORKED:
             async with self._slots.setdefault(session, _Slot()).lock:
-                await self._begin_files(record)
-
-    async def _begin_files(self, record: EnvironmentRecord | None) -> None:
-        if record is not None and record.state is EnvironmentState.FORKED:
-            found = self.directory(record.session)
-            await asyncio.to_thread(fork_files.begin, found and found[0], record.reference)
+                await self._forks.begin(await self._records.get(session))
 
     async def stop(
         self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
@@ -266,6 +255,7 @@ class SandboxHost:
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
             await self._stop(slot, session, 0)
+            await self._forks.settle(session)
             await self._provider.delete(session)
             await self._records.delete(session)
             slot.record = None
@@ -335,7 +325,7 @@ class SandboxHost:
     ) -> EnvironmentRecord:
         # Deleting comes through the same slot: this look cannot come too late.
         await self._records.check_wanted(session)
-        await self._begin_files(last)
+        await self._forks.begin(last)
         await self._provider.probe()
         generation = last.generation + 1 if last else 1
         claim = EnvironmentRecord(
