@@ -6,6 +6,7 @@ their ids.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -30,7 +31,7 @@ from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
 from environments.fork_files import ForkedFiles
-from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
+from environments.lease import FILES_ELSEWHERE, Lease, boot_clock, claim_name, place_of
 from environments.local_volume import WORKERS_MAX, volume_of
 from environments.periodic import every
 from environments.provider import (
@@ -109,6 +110,7 @@ class SandboxHost:
         self._host = host_id
         self._lock_path = data_dir / "run" / "environments.lock"
         self._lock_fd: int | None = None
+        self._place = ""
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
         self._workers = asyncio.Semaphore(WORKERS_MAX)
@@ -124,10 +126,16 @@ class SandboxHost:
         """Take over this host's environments, and begin to look after them.
 
         Raises:
-            EnvironmentUnavailable: another live process owns the data directory.
+            EnvironmentUnavailable: another live process owns the data directory, or has the name.
         """
-        self._lock_fd = await lock_directory(self._lock_path, PREDECESSOR_S)
-        await self._records.describe(self._host, self._shares)
+        lock = await lock_directory(self._lock_path, PREDECESSOR_S)
+        try:
+            self._place = place_of(self._lock_path.parent)
+            await claim_name(self._records, self._host, self._place, self._shares, LEASE_S)
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock_fd = lock
         # Sessions that were taken over before this have other records now, and none is after it.
         await self._renew()
         await self._adopt()
@@ -150,6 +158,9 @@ class SandboxHost:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._forks.close()
+        with contextlib.suppress(Exception):
+            # Without the database the lease runs out.
+            await self._records.leave(self._host, self._place)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -392,7 +403,7 @@ class SandboxHost:
 
     async def _renew(self) -> None:
         asked_at = boot_clock()
-        await self._records.beat(self._host, lease_s=LEASE_S)
+        await self._records.beat(self._host, lease_s=LEASE_S, place=self._place)
         self._lease.renewed(asked_at)
 
     async def _beat(self) -> None:

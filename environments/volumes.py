@@ -94,11 +94,14 @@ def replace_volume(fresh: Path, volume: Path) -> None:
             _mount(volume)
         return
     old = aside(volume)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+    if os.geteuid() != 0:
+        # A directory that changes its parent is written; a command may have locked its home.
+        volume.chmod(0o700)
     with _RENAMING:
         volume.rename(old)
         fresh.rename(volume)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 class Volumes:
@@ -156,18 +159,9 @@ class Volumes:
     def delete_named(self, name: str) -> None:
         """Remove the volume in the directory of this name. Idempotent."""
         path = self._directory / name
-        shutil.rmtree(beside(path), ignore_errors=True)
-        if not path.exists():
-            return
+        _remove(beside(path))
         self.release(path)
-        if os.geteuid() != 0:
-            for directory, names, _ in os.walk(path):
-                # A command may have locked its own directories.
-                for name in names:
-                    child = os.path.join(directory, name)
-                    if not os.path.islink(child):
-                        os.chmod(child, 0o700)
-        shutil.rmtree(path)
+        _remove(path)
         _image(path).unlink(missing_ok=True)
 
     def used_bytes(self, session: str) -> int | None:
@@ -226,9 +220,27 @@ def _release(path: Path) -> None:
         _run("umount", "--lazy", str(path))
 
 
+def _remove(path: Path) -> None:
+    """Remove a directory, also where a command has locked its own. Idempotent.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    if not path.exists():
+        return
+    if os.geteuid() != 0:
+        path.chmod(0o700)
+        for directory, names, _ in os.walk(path):
+            for name in names:
+                child = os.path.join(directory, name)
+                if not os.path.islink(child):
+                    os.chmod(child, 0o700)
+    shutil.rmtree(path)
+
+
 def _discard(fresh: Path) -> None:
     _release(fresh)
-    shutil.rmtree(fresh, ignore_errors=True)
+    _remove(fresh)
     _image(fresh).unlink(missing_ok=True)
 
 
