@@ -190,7 +190,8 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
     proxy = EgressProxy(partial(_egress_secret, store, settings))
-    provider = make_provider(settings, proxy)
+    owner = await store.environments.owner(settings.host_id)
+    provider = make_provider(settings, proxy, owner)
     host = SandboxHost(
         store,
         data_dir=settings.data_dir,

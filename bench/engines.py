@@ -46,7 +46,7 @@ def docker(directory: Path) -> Generator[Engine | None]:
         return
     (directory / "engine").mkdir(parents=True)
     own: AbstractContextManager[own_engine.Engine | None]
-    own = nullcontext() if url else own_engine.engine()
+    own = nullcontext() if url else own_engine.engine(directory)
     with own as running:
         image = os.environ.get("EVERLOOP_IMAGE", "python:3.12-slim")
         if running is not None:

@@ -6,8 +6,8 @@ line of JSON, `op` and its members, then `body` bytes; it answers with one line,
 `{"error", "field", "message"}`.
 
 After the line of a file that is `read` another line `{"start", "end"}` is read, and those bytes
-follow. `pack` is answered by pieces, each with its length in four bytes before it; a length of zero
-ends them, and a line follows as for every other.
+follow. `pack` and `scan` are answered by pieces, each with its length in four bytes before it; a
+length of zero ends them, and a line follows as for every other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from environments import agentd_restore
+from environments import agentd_restore, agentd_scan
 from environments import agentd_session_files as files
 from environments.agentd_archive import pack, unpack
 from environments.agentd_beneath import QUOTA, Beneath, VolumeError
@@ -109,10 +109,28 @@ def _do(
             return asdict(pack(Path(volume), _Pieces(into)))  # pyright: ignore[reportArgumentType]
         finally:
             into.write(PIECE.pack(0))
+    if op == "scan":
+        return _scan(volume, into)
     if op == "look":
         return _look(request, where, source, into)
     body = source.read(min(size, BODY_BYTES))
+    if op == "checksums":
+        asked = [(agentd_scan.path_of(name), tuple(found)) for name, found in json.loads(body)]
+        return agentd_scan.checksums(Path(volume), asked)  # pyright: ignore[reportArgumentType]
     return _changed(request, where, body)
+
+
+def _scan(volume: str, into: IO[bytes]) -> None:
+    try:
+        found = agentd_scan.scan(Path(volume))
+        names = {agentd_scan.name_of(path): signature for path, signature in found.items()}
+        data, pieces = json.dumps(names, ensure_ascii=False).encode(), _Pieces(into)
+        for at in range(0, len(data), files.CHUNK):
+            pieces.write(data[at : at + files.CHUNK])
+    except agentd_scan.TooMuch as much:
+        raise VolumeError(QUOTA, str(much)) from much
+    finally:
+        into.write(PIECE.pack(0))
 
 
 def _look(request: dict[str, Any], where: Beneath, source: IO[bytes], into: IO[bytes]) -> Any:

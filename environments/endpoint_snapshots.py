@@ -87,14 +87,15 @@ class SnapshotRoutes:
         if not _STAGED.fullmatch(staged):
             raise invalid("staged", f"must match {_STAGED.pattern}")
         if request.query_params.get("drop") == "1":
-            await asyncio.to_thread(fork_files.drop, self._work.place(target)[0], staged)
+            await asyncio.to_thread(fork_files.drop, self._work.volume(target).archives, staged)
             return JSONResponse({})
         id = request.query_params.get("id")
         done = await self._work.stage(session, target, staged, id, wait_s=ANSWER_S)
         return JSONResponse({"host": self._host.name, "status": "STAGED" if done else "STAGING"})
 
     async def _restore(self, session: str, where: SessionVolume, id: str, token: str) -> None:
-        await where.restore(id, token, partial(self._host.replace_files, session))
+        replace = partial(self._host.replace_files, session)
+        await snapshots.restore(where, id, token, replace)
 
     async def _place(self, request: Request) -> tuple[str, SessionVolume]:
         session = await session_of(request, self._store, self._host)

@@ -10,12 +10,13 @@ from environments.provider import EnvironmentProvider
 from store import MapSource
 
 
-def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider:
+def make_provider(settings: Settings, proxy: EgressProxy, owner: str) -> EnvironmentProvider:
     """The provider that EVERLOOP_ENGINE names.
 
     Args:
         settings: how the process is configured.
         proxy: the way to the network.
+        owner: names the sandbox host where those of other databases have environments too.
     """
     operator = MapSource(settings.sandbox.map_file)
     resolver = Resolver(settings.sandbox, operator)
@@ -38,7 +39,7 @@ def make_provider(settings: Settings, proxy: EgressProxy) -> EnvironmentProvider
             kubeconfig=settings.kubeconfig,
         )
         return Kubernetes(
-            settings.host_id,
+            owner,
             options,
             settings.data_dir,
             volumes_dir=settings.volumes_dir,

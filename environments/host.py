@@ -6,6 +6,7 @@ their ids.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -23,15 +24,15 @@ from contracts.environment import (
 )
 from contracts.errors import EnvironmentUnavailable, StaleAttempt
 from contracts.sandbox_settings import SandboxSettings
-from environments import fork_files
 from environments.asking import ask_to_end, confirms
 from environments.bubblewrap import Bubblewrap
 from environments.directory_lock import lock_directory
 from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
-from environments.lease import FILES_ELSEWHERE, Lease, boot_clock
-from environments.local_volume import WORKERS_MAX, directory_of, volume_of
+from environments.fork_files import ForkedFiles
+from environments.lease import FILES_ELSEWHERE, Lease, boot_clock, claim_name, place_of
+from environments.local_volume import WORKERS_MAX, volume_of
 from environments.periodic import every
 from environments.provider import (
     EnvironmentProvider,
@@ -109,9 +110,11 @@ class SandboxHost:
         self._host = host_id
         self._lock_path = data_dir / "run" / "environments.lock"
         self._lock_fd: int | None = None
+        self._place = ""
         self._look_s = look_s
         self._slots: dict[str, _Slot] = {}
         self._workers = asyncio.Semaphore(WORKERS_MAX)
+        self._forks = ForkedFiles(self._records, self.volume)
         self._disk: DiskWatch | None = None
         bounds = settings or SandboxSettings()
         if isinstance(self._provider, MeasuresVolumes):
@@ -123,10 +126,16 @@ class SandboxHost:
         """Take over this host's environments, and begin to look after them.
 
         Raises:
-            EnvironmentUnavailable: another live process owns the data directory.
+            EnvironmentUnavailable: another live process owns the data directory, or has the name.
         """
-        self._lock_fd = await lock_directory(self._lock_path, PREDECESSOR_S)
-        await self._records.describe(self._host, self._shares)
+        lock = await lock_directory(self._lock_path, PREDECESSOR_S)
+        try:
+            self._place = place_of(self._lock_path.parent)
+            await claim_name(self._records, self._host, self._place, self._shares, LEASE_S)
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock_fd = lock
         # Sessions that were taken over before this have other records now, and none is after it.
         await self._renew()
         await self._adopt()
@@ -148,6 +157,10 @@ class SandboxHost:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forks.close()
+        with contextlib.suppress(Exception):
+            # Without the database the lease runs out.
+            await self._records.leave(self._host, self._place)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -199,30 +212,17 @@ class SandboxHost:
             return None
         return Environment(self, self._provider, slot.record, restarted=False)
 
-    def volume(self, session: str, mount: str) -> SessionVolume:
-        """See `local_volume.volume_of`."""
+    def volume(self, session: str, mount: str = EnvironmentSpec.mount) -> SessionVolume:
+        """See `local_volume.volume_of`. The mount is no matter where no path is told or given."""
         return volume_of(self._provider, session, mount, self._workers)
 
-    def directory(self, session: str) -> tuple[Path, int] | None:
-        """See `local_volume.directory_of`."""
-        return directory_of(self._provider, session)
-
     async def begin_files(self, session: str) -> None:
-        """See that a fork has the files that it begins with, when it begins with any. Idempotent.
-
-        Raises:
-            EnvironmentUnavailable: they are gone.
-        """
+        """See that a fork has the files that it begins with. See `fork_files.ForkedFiles.begin`."""
         slot = self._slots.get(session)
         record = slot.record if slot and slot.record else await self._records.get(session)
         if record is not None and record.state is EnvironmentState.FORKED:
             async with self._slots.setdefault(session, _Slot()).lock:
-                await self._begin_files(record)
-
-    async def _begin_files(self, record: EnvironmentRecord | None) -> None:
-        if record is not None and record.state is EnvironmentState.FORKED:
-            found = self.directory(record.session)
-            await asyncio.to_thread(fork_files.begin, found and found[0], record.reference)
+                await self._forks.begin(await self._records.get(session))
 
     async def stop(
         self, session: str, *, grace_s: int = STOP_GRACE_S, generation: int | None = None
@@ -266,6 +266,7 @@ class SandboxHost:
         slot = self._slots.setdefault(session, _Slot())
         async with slot.lock:
             await self._stop(slot, session, 0)
+            await self._forks.settle(session)
             await self._provider.delete(session)
             await self._records.delete(session)
             slot.record = None
@@ -335,7 +336,7 @@ class SandboxHost:
     ) -> EnvironmentRecord:
         # Deleting comes through the same slot: this look cannot come too late.
         await self._records.check_wanted(session)
-        await self._begin_files(last)
+        await self._forks.begin(last)
         await self._provider.probe()
         generation = last.generation + 1 if last else 1
         claim = EnvironmentRecord(
@@ -402,7 +403,7 @@ class SandboxHost:
 
     async def _renew(self) -> None:
         asked_at = boot_clock()
-        await self._records.beat(self._host, lease_s=LEASE_S)
+        await self._records.beat(self._host, lease_s=LEASE_S, place=self._place)
         self._lease.renewed(asked_at)
 
     async def _beat(self) -> None:

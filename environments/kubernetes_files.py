@@ -8,7 +8,7 @@ from an image of somebody's: it is bounded and checked, and never more than the 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from contracts.errors import EnvironmentUnavailable
-from environments import snapshots
+from contracts.errors import EnvironmentUnavailable, ServiceError
 from environments.agentd_archive import CONTENT_BYTES, ENTRIES_MAX, Packed
 from environments.agentd_beneath import QUOTA, VolumeError
+from environments.agentd_scan import NAMES_MAX, Files, Signature, TooMuch, name_of, path_of
 from environments.agentd_session_files import CHUNK, FILE_BYTES, LISTED_MAX, FileEntry, Listing
 from environments.agentd_volume import PIECE
 from environments.bubblewrap_profile import AGENTD_DIR
@@ -42,6 +42,10 @@ KEPT_S = 60.0
 PIECE_BYTES = 4 * 1024**2
 #: An archive: what it holds, and what tar adds for each name, compressed not at all.
 ARCHIVE_BYTES = CONTENT_BYTES + ENTRIES_MAX * 2048
+#: What one look finds: as many names as it may meet.
+SCAN_BYTES = 16 * 1024**2
+#: Of what a pod says why a look was not made.
+WHY_CHARACTERS = 200
 #: What is written to the disk at a time.
 WRITE_BYTES = 1024**2
 
@@ -117,8 +121,13 @@ class FilePods:
         return self._locks.setdefault(claim, asyncio.Lock())
 
     @asynccontextmanager
-    async def place(self, claim: str, user: int) -> AsyncGenerator[tuple[str, str]]:
+    async def place(self, claim: str, user: int, make: bool) -> AsyncGenerator[tuple[str, str]]:
         """A running pod that has a volume, and where it sees it.
+
+        Args:
+            claim: the volume.
+            user: who owns what is in it.
+            make: whether one is made when none runs.
 
         Raises:
             EnvironmentUnavailable: none can be had.
@@ -131,6 +140,8 @@ class FilePods:
         try:
             async with self.lock(claim):
                 found = await self._running(claim)
+                if found is None and not make:
+                    raise EnvironmentUnavailable("no pod has the session's files now")
                 if found is None:
                     await self._api.remove_pod(name)
                     await self._make(name, claim, user)
@@ -259,9 +270,8 @@ class ClusterVolume:
             found = await _answer(streams, TypeAdapter(_Packed), OPERATION_S)
         return Packed(found.entries, found.content_bytes, found.left_out)
 
-    async def restore(self, snapshot_id: str, token: str, replace: Replace) -> None:
-        """See `SessionVolume.restore`; nothing runs while the archive is unpacked."""
-        archive = await asyncio.to_thread(snapshots.checked_archive, self.archives, snapshot_id)
+    async def fill(self, archive: Path, replace: Replace) -> None:
+        """See `SessionVolume.fill`; nothing runs while the archive is unpacked."""
 
         async def unpack() -> None:
             async with self._pods.lock(self._claim):
@@ -278,27 +288,57 @@ class ClusterVolume:
 
         async def put_in_place() -> None:
             await self._ask({"op": "put_in_place"}, TypeAdapter(None))
-            await asyncio.to_thread(snapshots.note_restore, self.archives, token)
 
         await replace(unpack, put_in_place)
 
+    async def scan(self) -> Files:
+        """See `SessionVolume.scan`; only a pod that runs is looked into."""
+        try:
+            async with self._opened({"op": "scan"}, make=False) as streams:
+                data = bytearray()
+                while piece := await _piece(streams):
+                    data += piece
+                    if len(data) > SCAN_BYTES:
+                        raise TooMuch("the names of the session's files are too long")
+                await _answer(streams, TypeAdapter(None), OPERATION_S)
+        except ServiceError as error:
+            raise TooMuch(error.detail.message[:WHY_CHARACTERS]) from None
+        return await asyncio.to_thread(_signatures, bytes(data))
+
+    async def checksums(self, files: Sequence[tuple[str, Signature]]) -> list[str | None]:
+        """See `SessionVolume.checksums`."""
+        asked = [(name_of(path), signature) for path, signature in files]
+        data = json.dumps(asked).encode()
+        found = await self._ask({"op": "checksums"}, _DIGESTS, data, make=False)
+        if len(found) != len(files):
+            raise _unreachable("not as many checksums as files")
+        return found
+
     async def _ask(
-        self, request: dict[str, Any], shape: TypeAdapter[Any], body: bytes = b""
+        self,
+        request: dict[str, Any],
+        shape: TypeAdapter[Any],
+        body: bytes = b"",
+        *,
+        make: bool = True,
     ) -> Any:
-        async with self._pods.operations, self._opened({**request, "body": len(body)}) as streams:
+        opened = self._opened({**request, "body": len(body)}, make=make)
+        async with self._pods.operations, opened as streams:
             if body:
                 await _send(streams, body)
             return await _answer(streams, shape, OPERATION_S)
 
     @asynccontextmanager
-    async def _opened(self, request: dict[str, Any]) -> AsyncGenerator[Streams]:
-        """A process in a pod that has the request.
+    async def _opened(
+        self, request: dict[str, Any], *, make: bool = True
+    ) -> AsyncGenerator[Streams]:
+        """A process in a pod that has the request; in a new pod for files, unless not `make`.
 
         Raises:
             EnvironmentUnavailable: it cannot be had, or broke.
             ServiceError: it refuses.
         """
-        async with self._pods.place(self._claim, self._user) as (pod, volume):
+        async with self._pods.place(self._claim, self._user, make) as (pod, volume):
             try:
                 command = (*_COMMAND, volume, self._mount, str(self._user))
                 streams = await self._api.exec(pod, command)
@@ -310,11 +350,26 @@ class ClusterVolume:
             except VolumeError as error:
                 raise service_error(error) from error
             except (ConnectionError, TimeoutError, EOFError) as error:
-                raise EnvironmentUnavailable(
-                    f"the session's files cannot be reached now ({type(error).__name__}); try again"
-                ) from error
+                raise _unreachable(type(error).__name__) from error
 
 
+def _unreachable(why: str) -> EnvironmentUnavailable:
+    return EnvironmentUnavailable(f"the session's files cannot be reached now ({why}); try again")
+
+
+_Number = Annotated[int, Field(ge=-(2**66), le=2**66)]
+_SIGNATURES: TypeAdapter[dict[str, tuple[int, int, int, int]]] = TypeAdapter(
+    Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")],
+            tuple[_Number, _Whole, _Number, _Number],
+        ],
+        Field(max_length=NAMES_MAX),
+    ]
+)
+_DIGESTS: TypeAdapter[list[str | None]] = TypeAdapter(
+    list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None]
+)
 _OFFSET: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=FILE_BYTES, strict=True)])
 
 
@@ -368,6 +423,19 @@ async def _part(streams: Streams, start: int, end: int) -> AsyncGenerator[bytes]
             raise ConnectionError("the file has become shorter while it was read")
         left -= len(data)
         yield data
+
+
+def _signatures(data: bytes) -> Files:
+    """What a look found, as far as it can be what a look finds.
+
+    Raises:
+        EnvironmentUnavailable: it cannot.
+    """
+    try:
+        found = _SIGNATURES.validate_json(data)
+        return {path_of(name): signature for name, signature in found.items()}
+    except ValueError:
+        raise _unreachable("a look at them gave no list of files") from None
 
 
 def _entry(found: _Entry) -> FileEntry:

@@ -49,6 +49,7 @@ _FILES = (
     *CONTAINER_FILES,
     "agentd_archive.py",
     "agentd_beneath.py",
+    "agentd_scan.py",
     "agentd_session_files.py",
     "agentd_volume.py",
 )

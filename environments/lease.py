@@ -1,6 +1,16 @@
-"""How long a sandbox host may act for its sessions, as it can tell itself."""
+"""Who has a sandbox host's name, and how long it may act for its sessions, as it can tell."""
 
+import asyncio
 import time
+import uuid
+from pathlib import Path
+
+from contracts.environment import HostVolumes
+from contracts.errors import EnvironmentUnavailable
+from store.environments import Environments
+
+#: Seconds between two tries to have a name.
+CLAIM_AGAIN_S = 0.5
 
 #: Why a session does not go on here.
 FILES_ELSEWHERE = (
@@ -8,6 +18,41 @@ FILES_ELSEWHERE = (
     "session goes on elsewhere only where hosts share volumes (EVERLOOP_VOLUMES_DIR) or may lose "
     "files (EVERLOOP_FILES_MAY_BE_LOST)"
 )
+
+
+def place_of(run: Path) -> str:
+    """What names a data directory, made once; `run` is a directory in it, and ours."""
+    path = run / "place"
+    place = path.read_text() if path.exists() else ""
+    if not place:
+        place = uuid.uuid4().hex
+        path.write_text(place)
+    return place
+
+
+async def claim_name(
+    records: Environments, host: str, place: str, shares: HostVolumes, lease_s: float
+) -> None:
+    """Take a host's name; the process of another data directory may have died a moment ago.
+
+    Args:
+        records: of hosts.
+        host: the name.
+        place: names the data directory.
+        shares: what the host shares with others.
+        lease_s: seconds that the lease of another may still run.
+
+    Raises:
+        EnvironmentUnavailable: another lives.
+    """
+    deadline = time.monotonic() + lease_s + CLAIM_AGAIN_S
+    while not await records.claim(host, place, shares):
+        if time.monotonic() > deadline:
+            raise EnvironmentUnavailable(
+                f"another sandbox host, with another data directory, has the name {host!r} and is "
+                "alive: give each an EVERLOOP_HOST_ID of its own"
+            )
+        await asyncio.sleep(CLAIM_AGAIN_S)
 
 
 def boot_clock() -> float:

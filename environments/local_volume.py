@@ -2,19 +2,21 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from contracts.errors import EnvironmentUnavailable
+from environments import agentd_scan, snapshots
 from environments import agentd_session_files as session_files
-from environments import snapshots
 from environments.agentd_archive import Packed, pack
 from environments.agentd_beneath import Beneath, VolumeError
+from environments.agentd_scan import Files, Signature
 from environments.agentd_session_files import CHUNK, FileEntry, Listing
 from environments.provider import DistantVolumes, EnvironmentProvider, LocalVolumes
 from environments.session_volume import Content, Replace, SessionVolume, service_error
+from environments.volumes import is_readable, replace_volume
 
 #: Reads, writes and checksums at once, each in a thread.
 WORKERS_MAX = 8
@@ -105,21 +107,34 @@ class LocalVolume:
         except VolumeError as error:
             raise service_error(error) from error
 
-    async def restore(self, snapshot_id: str, token: str, replace: Replace) -> None:
-        """See `SessionVolume.restore`; the environment runs on while the archive is unpacked."""
-        place = snapshots.unpacked(self.archives, self._user, snapshot_id)
+    async def fill(self, archive: Path, replace: Replace) -> None:
+        """See `SessionVolume.fill`; the environment runs on while the archive is unpacked."""
+        place = snapshots.unpacked(self.archives, self._user, archive)
         fresh = await asyncio.to_thread(place.__enter__)
 
         async def nothing() -> None:
             pass
 
         async def put_in_place() -> None:
-            await asyncio.to_thread(snapshots.put_in_place, fresh, self.archives, token)
+            await asyncio.to_thread(replace_volume, fresh, self.archives)
 
         try:
             await replace(nothing, put_in_place)
         finally:
             await asyncio.to_thread(place.__exit__, None, None, None)
+
+    async def scan(self) -> Files:
+        """See `SessionVolume.scan`."""
+        return await self._work(self._scan)
+
+    def _scan(self) -> Files:
+        if not is_readable(self.archives):
+            raise FileNotFoundError(f"{self.archives} is not there or not mounted")
+        return agentd_scan.scan(self.archives)
+
+    async def checksums(self, files: Sequence[tuple[str, Signature]]) -> list[str | None]:
+        """See `SessionVolume.checksums`."""
+        return await self._work(lambda: agentd_scan.checksums(self.archives, files))
 
     async def _work(self, work: Callable[[], _T]) -> _T:
         async with self._workers:
@@ -127,11 +142,6 @@ class LocalVolume:
                 return await asyncio.to_thread(work)
             except VolumeError as error:
                 raise service_error(error) from error
-
-
-def directory_of(provider: EnvironmentProvider, session: str) -> tuple[Path, int] | None:
-    """The directory of a session's files and who owns them; None when it is not on this machine."""
-    return provider.volume(session) if isinstance(provider, LocalVolumes) else None
 
 
 def volume_of(
@@ -142,8 +152,8 @@ def volume_of(
     Raises:
         EnvironmentUnavailable: environments of this kind do not show their files.
     """
-    if (found := directory_of(provider, session)) is not None:
-        return LocalVolume(*found, mount, workers)
+    if isinstance(provider, LocalVolumes):
+        return LocalVolume(*provider.volume(session), mount, workers)
     if isinstance(provider, DistantVolumes):
         return provider.distant(session, mount)
     raise EnvironmentUnavailable("files of this kind of environment are had by commands only")

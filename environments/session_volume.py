@@ -1,6 +1,6 @@
 """A session's files in the hands of a host, wherever their volume is."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Protocol
 from contracts.errors import AwsError, ServiceError, invalid
 from environments.agentd_archive import Packed
 from environments.agentd_beneath import VolumeError
+from environments.agentd_scan import Files, Signature
 from environments.agentd_session_files import FileEntry, Listing
 
 #: Has a session's environment stopped, does the first, says in its record that its files were put
@@ -79,8 +80,21 @@ class SessionVolume(Protocol):
         """Write an archive of all files to a new file."""
         ...
 
-    async def restore(self, snapshot_id: str, token: str, replace: Replace) -> None:
-        """Put the files of a snapshot in the place of all files."""
+    async def fill(self, archive: Path, replace: Replace) -> None:
+        """Put the files of an archive that `pack` wrote in the place of all files."""
+        ...
+
+    async def scan(self) -> Files:
+        """See `agentd_scan.scan`; a volume that is not at hand now is not made so.
+
+        Raises:
+            TooMuch: it has too many files, or looking takes too long.
+            OSError: it cannot be read.
+        """
+        ...
+
+    async def checksums(self, files: Sequence[tuple[str, Signature]]) -> list[str | None]:
+        """See `agentd_scan.checksums`."""
         ...
 
 

@@ -5,10 +5,8 @@ Work goes on when nobody waits for it any more.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
-from contracts.environment import EnvironmentSpec
-from contracts.errors import AwsError, EnvironmentUnavailable, ServiceError
+from contracts.errors import AwsError, ServiceError
 from environments import fork_files, snapshots
 from environments.host import SandboxHost
 from environments.session_volume import SessionVolume
@@ -35,21 +33,7 @@ class SnapshotWork:
         Raises:
             EnvironmentUnavailable: environments of the host's kind do not show theirs.
         """
-        # Where commands see the files is no matter: all of them are kept.
-        return self._host.volume(session, EnvironmentSpec.mount)
-
-    def place(self, session: str) -> tuple[Path, int]:
-        """The directory of a session's files, and the user that owns it.
-
-        Raises:
-            EnvironmentUnavailable: they are not on the host.
-        """
-        found = self._host.directory(session)
-        if found is None:
-            raise EnvironmentUnavailable(
-                "the session's files are not on the sandbox host; forks take them along from there"
-            )
-        return found
+        return self._host.volume(session)
 
     def busy(self, session: str) -> bool:
         """Whether something is under way in a session."""
@@ -133,10 +117,10 @@ class SnapshotWork:
         Returns:
             Whether the copy is there.
         """
-        volume, (copy, user) = self.place(origin)[0], self.place(target)
+        where, copy = self.volume(origin), self.volume(target).archives
 
         async def work() -> None:
-            await asyncio.to_thread(fork_files.stage, volume, copy, user, staged, snapshot_id)
+            await fork_files.stage(where, copy, staged, snapshot_id)
 
         await self.carry_out(origin, f"fork {staged}", work, wait_s=wait_s)
         return not self.busy(origin)

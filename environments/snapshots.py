@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import tarfile
-import uuid
-from collections.abc import Container, Generator
+import zlib
+from collections.abc import Awaitable, Callable, Container, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from contracts.errors import AwsError, ServiceError, invalid
 from environments.agentd_archive import CHUNK, Packed, unpack
-from environments.session_volume import SessionVolume
-from environments.volumes import beside, replace_volume
+from environments.session_volume import Replace, SessionVolume
+from environments.volumes import beside, fresh_volume
 
 #: Snapshots of one session that somebody asked for; those of rules have a number of their own.
 SNAPSHOTS_MAX = 16
@@ -191,32 +191,50 @@ def checked_archive(volume: Path, id: str) -> Path:
 
 
 @contextmanager
-def unpacked(volume: Path, user: int, id: str) -> Generator[Path]:
-    """A snapshot's files in a new directory beside the volume, which is removed if it stays there.
+def unpacked(volume: Path, user: int, archive: Path) -> Generator[Path]:
+    """An archive's files in a new volume beside one, for `replace_volume`; else it is removed.
 
     Raises:
-        ServiceError: ResourceNotFoundException; ServiceQuotaExceededException, the disk is full;
-            ValidationException, the snapshot is damaged, or the volume is a disk image.
+        ServiceError: ServiceQuotaExceededException, the disk is full; ValidationException, the
+            archive is damaged.
     """
-    if os.path.ismount(volume):
-        raise invalid("snapshotId", "files on a disk image (EVERLOOP_VOLUME_IMAGES) stay there")
-    archive = checked_archive(volume, id)
-    fresh = beside(volume) / f"restoring-{uuid.uuid4().hex}"
-    fresh.mkdir(mode=0o700)
     try:
-        with archive.open("rb") as file:
-            unpack(file, fresh, user)
-        if os.geteuid() == 0:
-            os.chown(fresh, user, user)
-        yield fresh
-    except tarfile.TarError as error:
-        raise invalid("snapshotId", f"{id} is damaged: {error}") from error
+        with fresh_volume(volume, user) as fresh:
+            with archive.open("rb") as file:
+                unpack(file, fresh, user)
+            yield fresh
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise invalid("snapshotId", f"{archive.name} is damaged: {error}") from error
     except OSError as error:
         raise ServiceError(
-            AwsError.QUOTA, f"The snapshot could not be put back: {error.strerror}."
+            AwsError.QUOTA, f"The files could not be put back: {error.strerror}."
         ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+
+
+async def restore(where: SessionVolume, id: str, token: str, replace: Replace) -> None:
+    """Put the files of a snapshot in the place of all files of a session.
+
+    Args:
+        where: the session's files.
+        id: of the snapshot.
+        token: names this restore for `was_restored`.
+        replace: stops the environment around it.
+
+    Raises:
+        ServiceError: as `checked_archive` and `SessionVolume.fill`.
+    """
+    archive = await asyncio.to_thread(checked_archive, where.archives, id)
+
+    async def replace_and_note(
+        prepare: Callable[[], Awaitable[None]], put: Callable[[], Awaitable[None]]
+    ) -> None:
+        async def put_and_note() -> None:
+            await put()
+            await asyncio.to_thread(note_restore, where.archives, token)
+
+        await replace(prepare, put_and_note)
+
+    await where.fill(archive, replace_and_note)
 
 
 def was_restored(volume: Path, token: str) -> bool:
@@ -224,20 +242,6 @@ def was_restored(volume: Path, token: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return (beside(volume) / _LAST_RESTORE).read_text() == token
     return False
-
-
-def put_in_place(fresh: Path, volume: Path, token: str) -> None:
-    """Make a directory the session's volume, whose environment has been stopped.
-
-    Should the host die meanwhile, `Volumes.ensure` finds the old one again.
-
-    Args:
-        fresh: from `unpacked`.
-        volume: the session's.
-        token: names this restore for `was_restored`.
-    """
-    replace_volume(fresh, volume)
-    note_restore(volume, token)
 
 
 def note_restore(volume: Path, token: str) -> None:
@@ -255,8 +259,6 @@ def _clear(directory: Path, existing: Container[str]) -> None:
     for left in directory.glob("snap-*"):
         if left.name.partition(".")[0] not in existing:
             left.unlink(missing_ok=True)
-    for left in directory.glob("restoring-*"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _find(volume: Path, id: str) -> Snapshot:

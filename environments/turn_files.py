@@ -18,10 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
+from contracts.errors import EnvironmentUnavailable, ServiceError
 from contracts.turn_files import TurnFiles
+from environments.agentd_scan import Files, TooMuch
 from environments.host import SandboxHost
-from environments.volume_scan import Checksums, Files, TooMuch, compare, scan
-from environments.volumes import beside, is_readable
+from environments.session_volume import SessionVolume
+from environments.volume_changes import Checksums, compare
+from environments.volumes import beside
 from store import Store
 
 log = logging.getLogger(__name__)
@@ -41,7 +44,6 @@ _BEGUN_LATE = (
     "The note of the files as they were when the turn began is gone: what was changed before the "
     "session came to this host is not listed."
 )
-_ELSEWHERE = "Not listed: the session's files are not on the sandbox host."
 #: The session was stopped, or deleted.
 _NOT_READ = "The files could not be read when the turn had ended; this is what was seen before."
 
@@ -60,7 +62,7 @@ class _Turn:
     """A turn whose calls touch files.
 
     Attributes:
-        volume: where the files are.
+        where: the files are.
         noted: whether there is a note of the files when it began; else they cannot be compared.
         before: what the note says, unless it is long.
         why_not: why the list is incomplete.
@@ -70,7 +72,7 @@ class _Turn:
         lock: one look at a time.
     """
 
-    volume: Path
+    where: SessionVolume
     noted: bool
     before: Files | None
     why_not: str | None
@@ -141,22 +143,15 @@ class TurnFilesWatch:
             self._wake.set()
 
     async def _begin(self, key: tuple[str, str]) -> None:
-        volume = self._volume(key)
-        if volume is None:
-            known = await self._lists.begin(*key)
-            if known is None or not known.settled:
-                self._turns[key] = _Turn(Path(), False, None, _ELSEWHERE, due=True)
-            return
-        begun, known = await asyncio.gather(
-            asyncio.to_thread(_begun, volume, key[1]), self._lists.begin(*key)
-        )
+        where = self._where(key)
+        begun, known = await asyncio.gather(_begun(where, key[1]), self._lists.begin(*key))
         if known is not None and known.settled:
             return
         why_not = begun.why_not
         if known is not None and not begun.kept:
             why_not = known.incomplete or _BEGUN_LATE
         self._turns[key] = _turn(
-            volume, begun.files, why_not, due=begun.kept, written=known or TurnFiles()
+            where, begun.files, why_not, due=begun.kept, written=known or TurnFiles()
         )
 
     async def _end_others(self, key: tuple[str, str]) -> None:
@@ -199,14 +194,14 @@ class TurnFilesWatch:
         """Take up turns that another process of this host, or another host, began."""
         for session, invocation_id in await self._lists.unsettled(self._host.name):
             key = (session, invocation_id)
-            volume = None if key in self._turns or key in self._beginning else self._volume(key)
-            if volume is None:
+            if key in self._turns or key in self._beginning:
                 continue
-            kept = await asyncio.to_thread(_kept, volume, invocation_id)
+            where = self._where(key)
+            kept = await asyncio.to_thread(_kept, where, invocation_id)
             known = await self._lists.get(*key)
             if known is not None and not known.settled and key not in self._turns:
                 why_not = known.incomplete or (_BEGUN_LATE if kept is None else None)
-                self._turns[key] = _turn(volume, kept, why_not, due=True, written=known)
+                self._turns[key] = _turn(where, kept, why_not, due=True, written=known)
 
     async def _look(self, key: tuple[str, str], *, last: bool) -> None:
         turn = self._turns[key]
@@ -217,11 +212,11 @@ class TurnFilesWatch:
             found = replace(turn.written, settled=last, incomplete=turn.why_not)
             if turn.noted:
                 try:
-                    made = await asyncio.to_thread(_compared, turn, key[1])
+                    made = await _compared(turn, key[1])
                     found = replace(made, settled=last, incomplete=turn.why_not)
                 except TooMuch as much:
                     found = replace(found, incomplete=f"Not all is listed: {much}.")
-                except OSError as error:
+                except (OSError, EnvironmentUnavailable, ServiceError) as error:
                     log.warning("the files of %s cannot be listed: %s", key[0], error)
                     found = replace(found, incomplete=turn.why_not or _NOT_READ)
             if found != turn.written:
@@ -233,64 +228,69 @@ class TurnFilesWatch:
                 turn.written = found
             if last:
                 del self._turns[key]
-                await asyncio.to_thread(_forget, turn.volume, key[1])
+                await asyncio.to_thread(_forget, turn.where, key[1])
 
-    def _volume(self, key: tuple[str, str]) -> Path | None:
-        found = self._host.directory(key[0])
-        return None if found is None else found[0]
+    def _where(self, key: tuple[str, str]) -> SessionVolume:
+        return self._host.volume(key[0])
 
 
 def _turn(
-    volume: Path, files: Files | None, why_not: str | None, *, due: bool, written: TurnFiles
+    where: SessionVolume,
+    files: Files | None,
+    why_not: str | None,
+    *,
+    due: bool,
+    written: TurnFiles,
 ) -> _Turn:
     noted = files is not None
     before = files if files is not None and len(files) <= REMEMBERED_MAX else None
-    return _Turn(volume, noted, before, why_not, due=due, written=written)
+    return _Turn(where, noted, before, why_not, due=due, written=written)
 
 
-def _compared(turn: _Turn, invocation_id: str) -> TurnFiles:
-    if not is_readable(turn.volume):
-        raise FileNotFoundError(f"{turn.volume} is not there or not mounted")
-    before = turn.before if turn.before is not None else _kept(turn.volume, invocation_id)
+async def _compared(turn: _Turn, invocation_id: str) -> TurnFiles:
+    before = turn.before
+    if before is None:
+        before = await asyncio.to_thread(_kept, turn.where, invocation_id)
     if before is None:
         raise FileNotFoundError("the note of the files when the turn began is gone")
-    return compare(turn.volume, before, scan(turn.volume), turn.sums)
+    return await compare(turn.where, before, await turn.where.scan(), turn.sums)
 
 
-def _begun(volume: Path, invocation_id: str) -> _Begun:
-    """What was kept of a turn's beginning; else that is now."""
-    kept = _kept(volume, invocation_id)
+async def _begun(where: SessionVolume, invocation_id: str) -> _Begun:
+    """What was kept of a turn's beginning; else that is now, which is kept for other processes."""
+    kept = await asyncio.to_thread(_kept, where, invocation_id)
     if kept is not None:
         return _Begun(kept, kept=True)
     try:
-        return _Begun(_note(volume, invocation_id))
+        files = await where.scan()
     except TooMuch as much:
         return _Begun(why_not=f"Not listed: {much}.")
+    except EnvironmentUnavailable as error:
+        return _Begun(why_not=f"Not listed: {error}.")
+    await asyncio.to_thread(_keep, where, invocation_id, files)
+    return _Begun(files)
 
 
-def _place(volume: Path, invocation_id: str) -> Path:
+def _place(where: SessionVolume, invocation_id: str) -> Path:
     name = hashlib.sha256(invocation_id.encode()).hexdigest()[:32]
-    return beside(volume) / f"turn-{name}.json"
+    return beside(where.archives) / f"turn-{name}.json"
 
 
-def _note(volume: Path, invocation_id: str) -> Files:
-    """Look at a volume, and keep what is there for other processes."""
-    files = scan(volume)
-    place = _place(volume, invocation_id)
+def _keep(where: SessionVolume, invocation_id: str, files: Files) -> None:
+    place = _place(where, invocation_id)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = place.with_suffix(f".{os.getpid()}")
     fresh.write_text(json.dumps(files))
     fresh.replace(place)
-    return files
 
 
-def _kept(volume: Path, invocation_id: str) -> Files | None:
+def _kept(where: SessionVolume, invocation_id: str) -> Files | None:
     """What was kept of a turn's beginning."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        values = json.loads(_place(volume, invocation_id).read_text())
+        values = json.loads(_place(where, invocation_id).read_text())
         return {path: tuple(signature) for path, signature in values.items()}
     return None
 
 
-def _forget(volume: Path, invocation_id: str) -> None:
-    _place(volume, invocation_id).unlink(missing_ok=True)
+def _forget(where: SessionVolume, invocation_id: str) -> None:
+    _place(where, invocation_id).unlink(missing_ok=True)

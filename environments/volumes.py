@@ -13,6 +13,9 @@ import os
 import shutil
 import subprocess
 import threading
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.errors import EnvironmentUnavailable
@@ -27,6 +30,8 @@ TOOL_S = 30
 ENTRIES_MAX = 2_000_000
 #: Where snapshots and other notes of hosts are, beside the volumes. No volume has such a name.
 SNAPSHOTS = ".snapshots"
+#: Begins the names of volumes that are to take the place of others.
+_FRESH = "fresh-"
 #: Whoever looks for a volume between the two renames of `replace_volume` waits for the second.
 _RENAMING = threading.Lock()
 
@@ -46,14 +51,57 @@ def aside(volume: Path) -> Path:
     return beside(volume) / "replaced"
 
 
+@contextmanager
+def fresh_volume(volume: Path, user: int) -> Generator[Path]:
+    """A new, empty volume like another, for `replace_volume`; it is removed when it was not used.
+
+    Args:
+        volume: the other: a directory, or a disk image that is mounted.
+        user: who owns the new one.
+
+    Raises:
+        EnvironmentUnavailable: its disk image cannot be made or mounted.
+    """
+    directory = beside(volume)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in directory.glob(f"{_FRESH}*"):
+        # Of a host that died.
+        _discard(left) if left.is_dir() else left.unlink(missing_ok=True)
+    fresh = directory / f"{_FRESH}{uuid.uuid4().hex}"
+    try:
+        fresh.mkdir(mode=0o700)
+        if os.path.ismount(volume):
+            _make_image(_image(fresh), _image(volume).stat().st_size, user)
+            _mount(fresh, new=True)
+        elif os.geteuid() == 0:
+            os.chown(fresh, user, user)
+        yield fresh
+    finally:
+        _discard(fresh)
+
+
 def replace_volume(fresh: Path, volume: Path) -> None:
-    """Put a new directory in a volume's place, which is aside until it is removed."""
+    """Put a new volume in the place of another, which is aside until it is removed.
+
+    Should the host die meanwhile, `Volumes.ensure` finds one of them again.
+    """
+    if os.path.ismount(fresh):
+        # Whole on the disk, and in use nowhere, before anybody can find it.
+        _run("umount", str(fresh))
+        with _RENAMING:
+            _release(volume)
+            _image(fresh).rename(_image(volume))
+            _mount(volume)
+        return
     old = aside(volume)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+    if os.geteuid() != 0:
+        # A directory that changes its parent is written; a command may have locked its home.
+        volume.chmod(0o700)
     with _RENAMING:
         volume.rename(old)
         fresh.rename(volume)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 class Volumes:
@@ -95,17 +143,14 @@ class Volumes:
         is_bare = not image.exists() and not any(path.iterdir())
         if self._image_bytes is not None and is_bare:
             _make_image(image, self._image_bytes, user)
-        if image.exists() and not os.path.ismount(path):
-            _run("mount", "-o", "loop,nosuid,nodev,noatime", str(image), str(path))
-            if is_bare:
-                (path / "lost+found").rmdir()
+        with _RENAMING:
+            if image.exists() and not os.path.ismount(path):
+                _mount(path, new=is_bare)
         return path, user
 
     def release(self, path: Path) -> None:
         """Unmount the disk image of a volume that nobody uses now. Idempotent."""
-        if os.path.ismount(path):
-            # Lazily: a copy in the mount namespace of another sandbox keeps it busy.
-            _run("umount", "--lazy", str(path))
+        _release(path)
 
     def delete(self, session: str) -> None:
         """Remove a session's volume with all that is in it. Idempotent."""
@@ -114,18 +159,9 @@ class Volumes:
     def delete_named(self, name: str) -> None:
         """Remove the volume in the directory of this name. Idempotent."""
         path = self._directory / name
-        shutil.rmtree(beside(path), ignore_errors=True)
-        if not path.exists():
-            return
+        _remove(beside(path))
         self.release(path)
-        if os.geteuid() != 0:
-            for directory, names, _ in os.walk(path):
-                # A command may have locked its own directories.
-                for name in names:
-                    child = os.path.join(directory, name)
-                    if not os.path.islink(child):
-                        os.chmod(child, 0o700)
-        shutil.rmtree(path)
+        _remove(path)
         _image(path).unlink(missing_ok=True)
 
     def used_bytes(self, session: str) -> int | None:
@@ -170,6 +206,42 @@ class Volumes:
 
 def _image(path: Path) -> Path:
     return path.with_name(f"{path.name}.img")
+
+
+def _mount(path: Path, *, new: bool = False) -> None:
+    _run("mount", "-o", "loop,nosuid,nodev,noatime", str(_image(path)), str(path))
+    if new:
+        (path / "lost+found").rmdir()
+
+
+def _release(path: Path) -> None:
+    if os.path.ismount(path):
+        # Lazily: a copy in the mount namespace of another sandbox keeps it busy.
+        _run("umount", "--lazy", str(path))
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, also where a command has locked its own. Idempotent.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    if not path.exists():
+        return
+    if os.geteuid() != 0:
+        path.chmod(0o700)
+        for directory, names, _ in os.walk(path):
+            for name in names:
+                child = os.path.join(directory, name)
+                if not os.path.islink(child):
+                    os.chmod(child, 0o700)
+    shutil.rmtree(path)
+
+
+def _discard(fresh: Path) -> None:
+    _release(fresh)
+    _remove(fresh)
+    _image(fresh).unlink(missing_ok=True)
 
 
 def _make_image(image: Path, size: int, user: int) -> None:

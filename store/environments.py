@@ -1,5 +1,6 @@
 """Records of local environments, the hosts that own them, and which host a session's belongs to."""
 
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -41,10 +42,31 @@ _LIVING_HOST = (
     .join(sandbox_host, sandbox_host.c.host == session.c.host)
     .where(session.c.key == sa.bindparam("key_"), _ALIVE)
 )
-_DESCRIBE = (
+_BEAT_AT = _BEAT.where(sandbox_host.c.place == sa.bindparam("place_"))
+_CLAIM = (
     sa.update(sandbox_host)
-    .where(sandbox_host.c.host == sa.bindparam("host_"))
-    .values(volumes=sa.bindparam("id_"), may_lose_files=sa.bindparam("may_"))
+    .where(
+        sandbox_host.c.host == sa.bindparam("host_"),
+        sandbox_host.c.place.is_(None) | (sandbox_host.c.place == sa.bindparam("place_")) | ~_ALIVE,
+    )
+    .values(
+        place=sa.bindparam("place_"),
+        volumes=sa.bindparam("id_"),
+        may_lose_files=sa.bindparam("may_"),
+    )
+)
+_LEAVE = (
+    sa.update(sandbox_host)
+    .where(
+        sandbox_host.c.host == sa.bindparam("host_"), sandbox_host.c.place == sa.bindparam("place_")
+    )
+    .values(place=None)
+)
+_OWNER = sa.select(sandbox_host.c.owner).where(sandbox_host.c.host == sa.bindparam("host_"))
+_NAME_OWNER = (
+    sa.update(sandbox_host)
+    .where(sandbox_host.c.host == sa.bindparam("host_"), sandbox_host.c.owner.is_(None))
+    .values(owner=sa.bindparam("owner_"))
 )
 _LEAST_USED = (
     sa.select(sandbox_host.c.host)
@@ -218,32 +240,77 @@ class Environments:
         ):
             raise EnvironmentUnavailable("the session's harness is deleted")
 
-    async def beat(self, host: str, *, lease_s: float) -> None:
-        """A host lives: its lease runs `lease_s` seconds from now, on the database's clock."""
-        lease_ms = round(lease_s * 1000)
-
-        def work(connection: Connection) -> None:
-            beaten = connection.execute(_BEAT, {"host_": host, "lease_ms": lease_ms})
-            if beaten.rowcount == 0:
-                insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
-                connection.execute(_BEAT, {"host_": host, "lease_ms": lease_ms})
-
-        await self._database.write(work)
-
-    async def describe(self, host: str, volumes: HostVolumes) -> None:
-        """Say what a host shares with others, before it lives.
+    async def beat(self, host: str, *, lease_s: float, place: str | None = None) -> None:
+        """A host lives: its lease runs `lease_s` seconds from now, on the database's clock.
 
         Args:
             host: its name.
-            volumes: what it shares.
+            lease_s: seconds.
+            place: the data directory that claimed the name; no matter when None.
+
+        Raises:
+            StaleAttempt: the process of another data directory has the name.
         """
+        lease = {"host_": host, "lease_ms": round(lease_s * 1000)}
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
+            if place is not None:
+                return connection.execute(_BEAT_AT, {**lease, "place_": place}).rowcount > 0
             insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
-            shares = {"host_": host, "id_": volumes.id, "may_": volumes.may_lose_files}
-            connection.execute(_DESCRIBE, shares)
+            connection.execute(_BEAT, lease)
+            return True
 
-        await self._database.write(work)
+        if not await self._database.write(work):
+            raise StaleAttempt(f"another sandbox host has the name {host!r}")
+
+    async def claim(self, host: str, place: str, volumes: HostVolumes) -> bool:
+        """Take a host's name for one process, before it lives, and say what it shares with others.
+
+        Args:
+            host: the name.
+            place: names the data directory of the process.
+            volumes: what it shares.
+
+        Returns:
+            Whether it has the name; not while the process of another data directory has it and
+            lives.
+        """
+        claim = {
+            "host_": host,
+            "place_": place,
+            "id_": volumes.id,
+            "may_": volumes.may_lose_files,
+        }
+
+        def work(connection: Connection) -> bool:
+            insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
+            return connection.execute(_CLAIM, claim).rowcount > 0
+
+        return await self._database.write(work)
+
+    async def leave(self, host: str, place: str) -> None:
+        """Give a host's name back; its lease runs on, for whoever takes it next. Idempotent."""
+        await self._database.write(
+            lambda connection: connection.execute(_LEAVE, {"host_": host, "place_": place})
+        )
+
+    async def owner(self, host: str) -> str:
+        """What names a host beyond this database, where other databases' hosts have things too.
+
+        Args:
+            host: its name here.
+
+        Returns:
+            32 letters and digits, always the same.
+        """
+        named = {"host_": host, "owner_": uuid.uuid4().hex}
+
+        def work(connection: Connection) -> str:
+            insert_or_ignore(connection, sandbox_host, {"host": host, "lease_until_ms": 0})
+            connection.execute(_NAME_OWNER, named)
+            return connection.execute(_OWNER, {"host_": host}).scalar_one()
+
+        return await self._database.write(work)
 
     async def alive(self) -> tuple[str, ...]:
         """The hosts whose lease runs, by name."""

@@ -375,6 +375,10 @@ sandbox_host = sa.Table(
     sa.Column("volumes", sa.String),
     #: Whether it goes on with sessions of dead hosts although their files are not here.
     sa.Column("may_lose_files", sa.Boolean, nullable=False, server_default=sa.false()),
+    #: The data directory whose process has the name; NULL when none has.
+    sa.Column("place", sa.String),
+    #: Names the host beyond this database: others may call theirs the same.
+    sa.Column("owner", sa.String),
 )
 
 #: Volumes on disks of hosts that died and whose sessions went on elsewhere without them. The host

@@ -94,12 +94,16 @@ class Cluster:
         assert not check or done.returncode == 0, done.stderr
         return done
 
+    def container(self, pod: str) -> str:
+        """The container that is a pod; the engine has those of other clusters too."""
+        return f"{self.namespace}-{pod}"
+
     def run_pod(self, pod: Json) -> None:
         """Start a pod's container; the kubelet's part."""
         spec, name = pod["spec"], pod["metadata"]["name"]
         (container,) = spec["containers"]
         security = container["securityContext"]
-        words = ["run", "-d", "--name", name, "--network", "none"]
+        words = ["run", "-d", "--name", self.container(name), "--network", "none"]
         words += ["--hostname", spec.get("hostname", name)]
         words += ["--read-only"] if security["readOnlyRootFilesystem"] else []
         if not security["allowPrivilegeEscalation"]:
@@ -172,7 +176,8 @@ class Cluster:
         return {"phase": phase, "containerStatuses": [{**known, "state": state}]}
 
     def _phase(self, name: str) -> str:
-        shown = self.podman("inspect", "-f", "{{.State.Running}}", name, check=False)
+        running = "{{.State.Running}}"
+        shown = self.podman("inspect", "-f", running, self.container(name), check=False)
         return "Running" if shown.stdout.strip() == "true" else "Failed"
 
 
@@ -201,7 +206,7 @@ async def cluster(engine: Engine, directory: Path, *, sandboxes: bool) -> AsyncG
         yield made
     finally:
         for name in list(made.kept.get("pods", {})):
-            made.podman("rm", "-f", "-t", "0", name, check=False)
+            made.podman("rm", "-f", "-t", "0", made.container(name), check=False)
         await runner.cleanup()
 
 
@@ -262,15 +267,17 @@ class _Api:
         if plural == "sandboxes":
             self._cluster.kept["pods"].pop(name, None)
         if plural in ("pods", "sandboxes"):
-            await asyncio.to_thread(self._cluster.podman, "rm", "-f", "-t", "0", name)
+            container = self._cluster.container(name)
+            await asyncio.to_thread(self._cluster.podman, "rm", "-f", "-t", "0", container)
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async def exec(self, request: web.Request) -> web.WebSocketResponse:
-        name = request.match_info["name"]
+        container = self._cluster.container(request.match_info["name"])
+        command = request.query.getall("command")
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await socket.prepare(request)
         process = await asyncio.create_subprocess_exec(
-            *(*self._cluster.engine.podman, "exec", "-i", name, *request.query.getall("command")),
+            *(*self._cluster.engine.podman, "exec", "-i", container, *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """Real sandboxes and a real store; where bubblewrap cannot run, tests fail with its reason."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -37,11 +38,13 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[engines.Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
     why = engines.missing()
     if why is not None:
         pytest.skip(why)
-    with engines.engine() as running:
+    own = tmp_path_factory.getbasetemp()
+    # Each process of a run has a directory of its own beside those of the others.
+    with engines.engine(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) as running:
         yield running
 
 

@@ -1,12 +1,17 @@
 """A real container engine for tests, and an image that needs no registry.
 
 The engine is podman behind its Docker-compatible socket, with a storage of its own that is removed
-afterwards. The image is made of the files of this machine's own packages.
+afterwards. The image is made of the files of this machine's own packages. Making it takes longer
+than most tests, so the processes of a run share one engine.
 """
 
 import contextlib
+import fcntl
+import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -14,6 +19,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 IMAGE = "localhost/everloop-test:latest"
 _PACKAGES = (
@@ -21,11 +27,16 @@ _PACKAGES = (
     *("util-linux", "libc-bin", "python3", "python3-minimal", "libpython3-stdlib"),
 )
 _NO_EXTRAS = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-_LEFT_OUT = ("/share/doc", "/share/man", "/share/locale", "/share/info", "__pycache__")
+#: Half of it, which no test asks for.
+_LEFT_OUT = (
+    *("/share/doc", "/share/man", "/share/locale", "/share/info", "__pycache__"),
+    *("/perl", "/libperl", "/gconv/", "/pydoc_data", "/lib2to3", "/idlelib", "/ensurepip"),
+)
 _DIRECTORIES = ("usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "tmp", "proc", "dev")
 _MORE_DIRECTORIES = ("sys", "run", "mnt", "opt", "var", "root", "home")
 #: The service makes its socket within a second.
 START_S = 20.0
+END_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -70,49 +81,89 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def engine() -> Generator[Engine]:
-    """Run an engine that has `IMAGE`."""
-    # podman takes no run directory whose path has more than 50 characters.
-    with tempfile.TemporaryDirectory(prefix="engine-", dir="/tmp") as directory:
-        with _serve(Path(directory)) as running:
-            yield running
+def engine(run: Path) -> Generator[Engine]:
+    """The engine of all processes that test in a directory: the first starts it, the last ends it.
+
+    Who uses it is said by locks, which a process that is killed gives back too.
+
+    Args:
+        run: the directory.
+    """
+    note = run / "engine.json"
+    with _locked(run / "engine.lock") as change, open(run / "engine.users", "a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not note.exists():
+            note.write_text(json.dumps(_start()))
+        directory, service = json.loads(note.read_text())
+        fcntl.flock(change, fcntl.LOCK_UN)
+        try:
+            yield Engine(f"unix://{directory}/s", _podman(directory))
+        finally:
+            fcntl.flock(change, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_UN)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                note.unlink()
+                _end(directory, service)
 
 
 @contextlib.contextmanager
-def _serve(directory: Path) -> Generator[Engine]:
-    podman = [
-        *("podman", "--root", str(directory / "root"), "--runroot", str(directory / "run")),
+def _locked(path: Path) -> Generator[IO[str]]:
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _podman(directory: str) -> tuple[str, ...]:
+    return (
+        *("podman", "--root", f"{directory}/root", "--runroot", f"{directory}/run"),
         *("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
-    ]
-    tree = directory / "image.tar"
-    _write_image(tree)
-    subprocess.run(
-        [*podman, "import", "-q", str(tree), IMAGE],
-        check=True,
-        stdout=subprocess.DEVNULL,
     )
-    tree.unlink()
-    socket = directory / "s"
-    with open(directory / "log", "wb") as log:
-        service = subprocess.Popen(
-            [*podman, "system", "service", "--time=0", f"unix://{socket}"],
-            stdout=log,
-            stderr=log,
-            # conmon leaves files where it was started.
-            cwd=directory,
-        )
+
+
+def _start() -> tuple[str, int]:
+    """Start an engine that has `IMAGE`; its directory, and the id of its process."""
+    # podman takes no run directory whose path has more than 50 characters.
+    directory = tempfile.mkdtemp(prefix="engine-", dir="/tmp")
     try:
-        deadline = time.monotonic() + START_S
-        while not socket.exists():
-            said = (directory / "log").read_text()
-            assert service.poll() is None and time.monotonic() < deadline, said
-            time.sleep(0.02)
-        yield Engine(f"unix://{socket}", tuple(podman))
-    finally:
-        subprocess.run([*podman, "rm", "-af", "-t", "0"], check=True, stdout=subprocess.DEVNULL)
-        service.terminate()
-        service.wait(timeout=10)
-        subprocess.run([*podman, "rmi", "-af"], check=True, stdout=subprocess.DEVNULL)
+        return directory, _serve(directory)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
+
+
+def _serve(directory: str) -> int:
+    podman, tree = _podman(directory), Path(directory, "image.tar")
+    _write_image(tree)
+    subprocess.run([*podman, "import", "-q", str(tree), IMAGE], check=True, capture_output=True)
+    tree.unlink()
+    # It outlives the test process that started it, and is no child that somebody must wait for.
+    service = subprocess.run(
+        [
+            *("sh", "-c", '"$@" >log 2>&1 </dev/null & echo $!', "sh"),
+            *(*podman, "system", "service", "--time=0", f"unix://{directory}/s"),
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        # conmon leaves files where it was started.
+        cwd=directory,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + START_S
+    while not Path(directory, "s").exists():
+        assert time.monotonic() < deadline, Path(directory, "log").read_text()
+        time.sleep(0.02)
+    return int(service.stdout)
+
+
+def _end(directory: str, service: int) -> None:
+    podman = _podman(directory)
+    subprocess.run([*podman, "rm", "-af", "-t", "0"], check=True, stdout=subprocess.DEVNULL)
+    process = os.pidfd_open(service)
+    signal.pidfd_send_signal(process, signal.SIGTERM)
+    assert select.select([process], [], [], END_S)[0], "the engine does not end"
+    os.close(process)
+    shutil.rmtree(directory)
 
 
 def _write_image(path: Path) -> None:

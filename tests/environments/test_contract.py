@@ -132,9 +132,7 @@ async def test_hosts_of_one_machine_count_their_processes_apart(make: Make) -> N
     limited = replace(SPEC, limits=EnvironmentLimits(processes=20))
     try:
         first = await greedy.start("a", limited, generation=1)
-        filled = await run(
-            greedy.connect(first.reference), "for i in $(seq 40); do sleep 60 & done; true"
-        )
+        filled = await run(greedy.connect(first.reference), f"python3 -c '{FILL}'")
         assert "Resource temporarily unavailable" in filled.stderr
         second = await other.start("a", limited, generation=1)
         done = await run(other.connect(second.reference), "cat /etc/hostname; echo went")
@@ -144,6 +142,15 @@ async def test_hosts_of_one_machine_count_their_processes_apart(make: Make) -> N
             await provider.stop_orphans(())
             await provider.close()
 
+
+#: As many processes as there may be. A shell would try again for 15 seconds.
+FILL = """
+import os, time
+while os.fork():
+    pass
+os.closerange(0, 3)
+time.sleep(60)
+"""
 
 #: The share of a core that a loop of half a second gets.
 BUSY = (
@@ -247,7 +254,8 @@ async def test_an_environment_has_the_image_that_it_asks_for(
         provider = make("data")
         started = await provider.start("a", replace(SPEC, image=other), generation=1)
         name = str(started.reference["name"])
-        assert engine.image_of(name) == other
+        container = make.cluster.container(name) if make.cluster else name
+        assert engine.image_of(container) == other
         assert (await run(provider.connect(started.reference), "echo inside")).stdout == "inside\n"
         await provider.stop(started.reference)
         with pytest.raises(EnvironmentUnavailable, match=r"did not start.*python3"):

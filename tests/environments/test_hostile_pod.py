@@ -11,6 +11,7 @@ import pytest
 
 from contracts.errors import EnvironmentUnavailable, ServiceError
 from environments import kubernetes_files, sockets
+from environments.agentd_scan import NAMES_MAX, TooMuch
 from environments.agentd_session_files import LISTED_MAX
 from environments.agentd_volume import PIECE
 from environments.channel import Streams
@@ -40,13 +41,16 @@ class Pod:
         writer.close()
 
 
-class _Pods(FilePods):
-    def __init__(self) -> None:
+class OnePod(FilePods):
+    """Has every volume in one place."""
+
+    def __init__(self, volume: str = "/mnt/session") -> None:
         self.operations = asyncio.Semaphore(1)
+        self._volume = volume
 
     @asynccontextmanager
-    async def place(self, claim: str, user: int) -> AsyncGenerator[tuple[str, str]]:
-        yield "pod", "/mnt/session"
+    async def place(self, claim: str, user: int, make: bool) -> AsyncGenerator[tuple[str, str]]:
+        yield "pod", self._volume
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
 def files(pod: Pod, tmp_path: Path) -> ClusterVolume:
     api = cast(ClusterApi, pod)
     archives = tmp_path / "volumes" / "s"
-    return ClusterVolume(api, _Pods(), claim="c", user=1, mount="/mnt/session", archives=archives)
+    return ClusterVolume(api, OnePod(), claim="c", user=1, mount="/mnt/session", archives=archives)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +127,48 @@ async def test_an_archive_is_bounded_and_leaves_nothing_when_it_breaks(
         with pytest.raises(EnvironmentUnavailable):
             await files.pack(into)
         into.unlink()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"[]",
+        b'{"f": [1, 2, 3]}',
+        b'{"f": [1, -2, 3, 4]}',
+        b'{"f": [1, 2, 3, 1e99]}',
+        b'{"a\\u0000b": [1, 2, 3, 4]}',
+        b'{"\\u0100": [1, 2, 3, 4]}',
+        b'{"\xff": [1, 2, 3, 4]}',
+        json.dumps({str(number): [1, 1, 1, 1] for number in range(NAMES_MAX + 1)}).encode(),
+    ],
+)
+async def test_a_look_that_finds_no_files_finds_nothing(
+    pod: Pod, files: ClusterVolume, says: bytes
+) -> None:
+    pod.says = PIECE.pack(len(says)) + says + PIECE.pack(0) + b'{"ok": null}\n' if says else b""
+    with pytest.raises(EnvironmentUnavailable):
+        await files.scan()
+
+
+async def test_a_look_is_bounded_and_says_why_it_was_not_made(
+    pod: Pod, files: ClusterVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_files, "SCAN_BYTES", 1000)
+    pod.says = (PIECE.pack(500) + bytes(500)) * 3
+    with pytest.raises(TooMuch, match="too long"):
+        await files.scan()
+    why = {"error": "ServiceQuotaExceededException", "field": None, "message": "x" * 8000}
+    pod.says = PIECE.pack(0) + json.dumps(why).encode() + b"\n"
+    with pytest.raises(TooMuch) as much:
+        await files.scan()
+    assert str(much.value) == "x" * kubernetes_files.WHY_CHARACTERS
+
+
+@pytest.mark.parametrize("says", [[], ["0" * 63], ["0" * 64, None], [1], {}])
+async def test_checksums_are_as_many_as_files_and_no_other_text(
+    pod: Pod, files: ClusterVolume, says: object
+) -> None:
+    pod.says = json.dumps({"ok": says}).encode() + b"\n"
+    with pytest.raises(EnvironmentUnavailable):
+        await files.checksums([("f", (1, 1, 1, 1))])

@@ -112,7 +112,7 @@ async def test_a_snapshot_puts_all_files_back_and_no_others(
         provider.connect(running.reference),
         "chmod 700 d; rm -rf run; echo x > later; mkdir closed; touch closed/f; chmod 500 closed",
     )
-    await files.restore(ID, "token", replace)
+    await snapshots.restore(files, ID, "token", replace)
     assert snapshots.was_restored(files.archives, "token")
     kinds = {"d": "directory", "l": "link", "run": "file"}
     assert await names(files) == kinds
@@ -125,7 +125,7 @@ async def test_a_snapshot_puts_all_files_back_and_no_others(
 
     archive = next(files.archives.parent.glob(".snapshots/*/*.tar.gz"))
     archive.write_bytes(archive.read_bytes()[:-1])
-    assert await refused(files.restore(ID, "other", replace)) is AwsError.VALIDATION
+    assert await refused(snapshots.restore(files, ID, "other", replace)) is AwsError.VALIDATION
     await provider.stop(again.reference)
     await provider.delete("s")
     assert not list(files.archives.parent.glob(".snapshots/*"))

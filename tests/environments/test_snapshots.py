@@ -1,7 +1,9 @@
 """Snapshots of a volume whose commands are nobody's friends."""
 
+import errno
 import os
 import tarfile
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from contracts.errors import AwsError, ServiceError
 from environments import agentd_archive, snapshots
 from environments.host import SandboxHost
 from environments.local_volume import LocalVolume
-from environments.volumes import SNAPSHOTS, Volumes, aside
+from environments.volumes import SNAPSHOTS, Volumes, aside, beside, replace_volume
 from store import Store
 from tests.environments.sandboxes import SPEC, run
 from tests.environments.test_take_over import SESSION
@@ -35,8 +37,9 @@ def where(volume: Path) -> LocalVolume:
 
 
 def put_back(volume: Path, id: str = ID) -> None:
-    with snapshots.unpacked(volume, volume.stat().st_uid, id) as fresh:
-        snapshots.put_in_place(fresh, volume, "token")
+    archive = snapshots.checked_archive(volume, id)
+    with snapshots.unpacked(volume, volume.stat().st_uid, archive) as fresh:
+        replace_volume(fresh, volume)
 
 
 async def test_files_links_modes_and_odd_names_come_back_and_nothing_else(volume: Path) -> None:
@@ -134,6 +137,48 @@ async def test_a_host_that_dies_between_two_renames_loses_nothing(
     assert not (volume.parent / SNAPSHOTS / volume.name).exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="disk images are mounted by root")
+async def test_files_on_a_disk_image_are_put_back_and_their_disk_is_as_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = Volumes(tmp_path / "volumes", image_bytes=8 * 1024**2)
+    volume, user = volumes.ensure("s")
+    files = where(volume)
+    image = volume.with_name(f"{volume.name}.img")
+
+    async def at_once(
+        prepare: Callable[[], Awaitable[None]], put: Callable[[], Awaitable[None]]
+    ) -> None:
+        await prepare()
+        await put()
+
+    try:
+        (volume / "f").write_text("then")
+        await snapshots.create(files, ID, "")
+        (volume / "f").write_text("now")
+        (volume / "later").touch()
+        size, inode = image.stat().st_size, image.stat().st_ino
+        with monkeypatch.context() as patched:
+            patched.setattr(snapshots, "unpack", _full)
+            with pytest.raises(ServiceError, match="No space left"):
+                await snapshots.restore(files, ID, "token", at_once)
+        assert (volume / "f").read_text() == "now"
+        await snapshots.restore(files, ID, "token", at_once)
+        assert os.path.ismount(volume) and os.listdir(volume) == ["f"]
+        assert (volume / "f").read_text() == "then" and volume.stat().st_uid == user
+        assert image.stat().st_ino != inode and image.stat().st_size == size
+        assert [each.name for each in beside(volume).glob("fresh-*")] == []
+        volumes.release(volume)
+        assert os.listdir(volumes.ensure("s")[0]) == ["f"]
+    finally:
+        volumes.delete("s")
+    assert not image.exists() and not os.path.ismount(volume)
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 async def test_the_environment_is_stopped_and_told_once(host: SandboxHost, store: Store) -> None:
     await store.hosts.begin_session(
         SESSION, account="000000000000", harness_id="h-0123456789", runtime_session_id="s" * 33
@@ -143,7 +188,7 @@ async def test_the_environment_is_stopped_and_told_once(host: SandboxHost, store
         files = host.volume(SESSION, SPEC.mount)
         await snapshots.create(files, ID, "")
         await run(environment, "echo after > f; sleep 60 &")
-    await files.restore(ID, "token", partial(host.replace_files, SESSION))
+    await snapshots.restore(files, ID, "token", partial(host.replace_files, SESSION))
     assert snapshots.was_restored(files.archives, "token")
     async with host.use(SESSION, SPEC) as environment:
         assert environment.restored and (await run(environment, "cat f")).stdout == "before\n"

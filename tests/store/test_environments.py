@@ -83,9 +83,9 @@ async def test_without_its_default_a_session_gets_the_least_used_host(play: Play
 async def test_a_dead_hosts_session_goes_to_one_that_shares_its_volumes(play: Play) -> None:
     environments = play.store.environments
     await play.admit("i1")
-    await environments.describe("host-1", HostVolumes("shared"))
-    await environments.describe("host-2", HostVolumes("others", may_lose_files=True))
-    await environments.describe("host-3", HostVolumes("shared"))
+    await environments.claim("host-1", "place", HostVolumes("shared"))
+    await environments.claim("host-2", "place", HostVolumes("others", may_lose_files=True))
+    await environments.claim("host-3", "place", HostVolumes("shared"))
     for host in ("host-1", "host-2", "host-3"):
         await environments.beat(host, lease_s=60)
     assert await environments.assign(play.session, "host-1") == "host-1"
@@ -109,7 +109,7 @@ async def test_a_host_that_comes_back_cannot_begin_what_was_moved_before_its_fir
     environments = play.store.environments
     await play.admit("i1")
     for host in ("host-1", "host-2"):
-        await environments.describe(host, HostVolumes("shared"))
+        await environments.claim(host, "place", HostVolumes("shared"))
     await environments.beat("host-1", lease_s=60)
     await environments.assign(play.session, None)
     await environments.beat("host-1", lease_s=-1)

@@ -153,14 +153,14 @@ async def test_a_fork_with_files_has_an_environment_that_never_ran(play: Play, s
 async def test_a_copy_moves_with_shared_volumes_and_stays_with_others(play: Play, store: Store):
     await talk(play)
     await store.forks.fork(order(play, files=ForkFiles("dead", "a" * 32)))
-    await store.environments.describe("dead", HostVolumes("v"))
-    await store.environments.describe("heir", HostVolumes("v"))
+    await store.environments.claim("dead", "place", HostVolumes("v"))
+    await store.environments.claim("heir", "place", HostVolumes("v"))
     await store.environments.beat("heir", lease_s=60)
     assert await store.environments.assign(NEW, None) == "heir"
     record = await store.environments.get(NEW)
     assert record is not None and record.state is EnvironmentState.FORKED
     assert (record.generation, record.reference) == (2, {"staged": "a" * 32})
-    await store.environments.describe("alone", HostVolumes(None, may_lose_files=True))
+    await store.environments.claim("alone", "place", HostVolumes(None, may_lose_files=True))
     await store.environments.beat("heir", lease_s=0)
     await store.environments.beat("alone", lease_s=60)
     assert await store.environments.assign(NEW, None) == "alone"

@@ -14,8 +14,10 @@ async def test_the_host_is_found_again_when_another_has_the_files(
     calls: Calls, store: Store
 ) -> None:
     turns = TurnActivities(store)
+    await store.environments.beat("here", lease_s=-1)
     for name in ("here", "there"):
-        await store.environments.describe(name, HostVolumes("shared"))
+        assert await store.environments.claim(name, "place", HostVolumes("shared"))
+    await store.environments.beat("here", lease_s=60)
     assert await calls.activity().run(turns.find_host) == "sandbox-here"
     await store.environments.beat("there", lease_s=60)
     await store.environments.beat("here", lease_s=-1)

@@ -1,6 +1,7 @@
 """Snapshots that rules want before calls: made once, before the call, or the call does not run."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,9 +43,7 @@ async def ruled(store: Store, host: SandboxHost) -> Calls:
 
 
 def made(host: SandboxHost) -> list[Snapshot]:
-    found = host.directory(SESSION)
-    assert found is not None
-    return snapshots.listed(found[0])
+    return snapshots.listed(host.volume(SESSION).archives)
 
 
 async def test_a_call_that_a_rule_selects_can_be_undone(ruled: Calls) -> None:
@@ -54,9 +53,10 @@ async def test_a_call_that_a_rule_selects_can_be_undone(ruled: Calls) -> None:
     (snapshot,) = made(ruled.host)
     assert (snapshot.call_id, snapshot.label) == (done.id, "before removing")
     assert done.snapshot_id == snapshot.id
-    found = ruled.host.directory(SESSION)
-    assert found is not None and not (found[0] / "f").exists()
-    with snapshots.unpacked(*found, snapshot.id) as fresh:
+    volume = ruled.host.volume(SESSION).archives
+    assert not (volume / "f").exists()
+    archive = snapshots.checked_archive(volume, snapshot.id)
+    with snapshots.unpacked(volume, os.getuid(), archive) as fresh:
         assert (fresh / "f").read_text() == "precious\n"
 
 
@@ -87,8 +87,7 @@ async def test_a_call_that_is_tried_again_makes_one_snapshot(
     again = await ruled.run(id)
     assert made(ruled.host) == first and len(first) == 1
     assert again.snapshot_id == first[0].id
-    found = ruled.host.directory(SESSION)
-    assert found is not None and (found[0] / "effects").read_text() == "done\n"
+    assert (ruled.host.volume(SESSION).archives / "effects").read_text() == "done\n"
 
 
 async def test_the_oldest_of_rules_go_and_those_of_people_stay(ruled: Calls) -> None:
@@ -122,6 +121,6 @@ async def test_a_call_whose_snapshot_cannot_be_made_does_not_run_and_says_so(
     refused = await ruled.do("shell", command="rm f; touch effect")
     assert refused.status is ToolStatus.ERROR and refused.boot_id is None
     assert refused.content[0].startswith("Error: the call was not run: the rules of this harness")
-    found = ruled.host.directory(SESSION)
-    assert found is not None and [each.name for each in found[0].iterdir()] == ["f"]
+    volume = ruled.host.volume(SESSION).archives
+    assert [each.name for each in volume.iterdir()] == ["f"]
     assert made(ruled.host) == [] and refused.snapshot_id is None

@@ -13,7 +13,7 @@ from contracts.errors import AwsError, ErrorDetail
 from contracts.messages import Message, StopReason, TextBlock
 from contracts.turn import ToolCall
 from contracts.turn_files import TurnFiles
-from environments import turn_files, volume_scan
+from environments import agentd_scan, turn_files
 from environments.host import SandboxHost
 from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
@@ -179,7 +179,7 @@ async def test_a_host_without_the_note_of_the_beginning_says_what_it_cannot_know
 async def test_a_volume_that_is_too_large_has_no_list_and_its_calls_run(
     watched: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volume_scan, "NAMES_MAX", 3)
+    monkeypatch.setattr(agentd_scan, "NAMES_MAX", 3)
     done = await watched.do("shell", command="touch a b c d e")
     assert '"exit_code": 0' in done.content[0]
     found = await end(watched)
@@ -209,16 +209,3 @@ async def test_the_beginning_of_a_large_volume_is_read_from_the_note(
     await watched.do("shell", command="rm a; touch d")
     await watched.do("shell", command="rm b")
     assert told(await end(watched)) == [("a", "removed"), ("b", "removed"), ("d", "created")]
-
-
-async def test_files_that_are_elsewhere_are_said_not_to_be_listed(
-    watched: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nowhere(session: str) -> None:
-        return None
-
-    monkeypatch.setattr(watched.host, "directory", nowhere)
-    await watched.do("shell", command="touch a")
-    found = await end(watched)
-    assert found.files == () and found.incomplete is not None
-    assert "not on the sandbox host" in found.incomplete

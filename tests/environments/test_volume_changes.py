@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from contracts.turn_files import LISTED_MAX, FileChangeKind
-from environments import volume_scan
-from environments.volume_scan import Checksums, TooMuch, compare, scan
+from contracts.turn_files import LISTED_MAX, FileChangeKind, TurnFiles
+from environments import agentd_scan
+from environments.agentd_scan import Files, TooMuch, scan
+from environments.local_volume import LocalVolume
+from environments.volume_changes import Checksums
+from environments.volume_changes import compare as compare_in
 
 
-def test_created_changed_and_removed_files_are_told_apart(tmp_path: Path) -> None:
+async def compare(volume: Path, before: Files, now: Files, sums: Checksums) -> TurnFiles:
+    return await compare_in(LocalVolume(volume, 0, "/mnt/session"), before, now, sums)
+
+
+async def test_created_changed_and_removed_files_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     for name in ("kept", "changed", "removed", "d/moved", "mode"):
         (tmp_path / name).write_text("x")
@@ -20,7 +27,7 @@ def test_created_changed_and_removed_files_are_told_apart(tmp_path: Path) -> Non
     (tmp_path / "removed").unlink()
     (tmp_path / "d" / "moved").rename(tmp_path / "here")
     (tmp_path / "mode").chmod(0o700)
-    found = compare(tmp_path, before, scan(tmp_path), {})
+    found = await compare(tmp_path, before, scan(tmp_path), {})
     assert [(each.path, each.change.value) for each in found.files] == [
         ("changed", "changed"),
         ("d/moved", "removed"),
@@ -46,7 +53,7 @@ def test_links_pipes_hidden_and_installed_files_are_left_out(tmp_path: Path) -> 
     assert set(scan(tmp_path)) == {"a/seen"}
 
 
-def test_a_link_in_the_place_of_a_file_gives_no_checksum_of_the_host(tmp_path: Path) -> None:
+async def test_a_link_in_the_place_of_a_file_gives_no_checksum_of_the_host(tmp_path: Path) -> None:
     volume, secret = tmp_path / "v", tmp_path / "secret"
     (volume / "d").mkdir(parents=True)
     secret.mkdir()
@@ -57,30 +64,30 @@ def test_a_link_in_the_place_of_a_file_gives_no_checksum_of_the_host(tmp_path: P
     (volume / "d").rmdir()
     (volume / "d").symlink_to(secret)
     sums: Checksums = {}
-    (only,) = compare(volume, {}, now, sums).files
+    (only,) = (await compare(volume, {}, now, sums)).files
     assert only.sha256 is None and not sums
     assert scan(volume) == {}
 
 
-def test_names_that_are_no_text_and_times_that_are_none_are_shown(tmp_path: Path) -> None:
+async def test_names_that_are_no_text_and_times_that_are_none_are_shown(tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path) + b"/\xff"
     with open(odd, "w") as file:
         file.write("x")
-    (only,) = compare(tmp_path, {}, scan(tmp_path), {}).files
+    (only,) = (await compare(tmp_path, {}, scan(tmp_path), {})).files
     assert only.path == "\N{REPLACEMENT CHARACTER}"
     path = os.fsdecode(b"\xff")
     signature = (1, 1, 2**80, 1)
-    (only,) = compare(tmp_path, {}, {path: signature}, {}).files
+    (only,) = (await compare(tmp_path, {}, {path: signature}, {})).files
     assert only.modified_at is not None and only.modified_at.year == 9998
     assert only.sha256 is None
 
 
-def test_all_are_counted_and_some_are_named(tmp_path: Path) -> None:
+async def test_all_are_counted_and_some_are_named(tmp_path: Path) -> None:
     now = {f"f{number:05}": (number, 0, 0, 0) for number in range(LISTED_MAX + 5)}
-    found = compare(tmp_path, {}, now, {})
+    found = await compare(tmp_path, {}, now, {})
     assert (found.created, len(found.files)) == (LISTED_MAX + 5, LISTED_MAX)
     long = {f"{number:03}{'x' * 4000}": (number, 0, 0, 0) for number in range(100)}
-    named = compare(tmp_path, long, {}, {})
+    named = await compare(tmp_path, long, {}, {})
     assert named.removed == 100 and len(named.files) == 256 * 1024 // 4003
     assert {each.change for each in named.files} == {FileChangeKind.REMOVED}
 
@@ -89,13 +96,13 @@ def test_a_large_a_slow_and_a_deep_volume_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / "deep"
-    (deep / "/".join("d" * (volume_scan.DEPTH_MAX + 1))).mkdir(parents=True)
+    (deep / "/".join("d" * (agentd_scan.DEPTH_MAX + 1))).mkdir(parents=True)
     with pytest.raises(TooMuch, match="64 deep"):
         scan(deep)
-    times = iter([0.0, 0.0, volume_scan.LOOK_S + 1, 0.0])
+    times = iter([0.0, 0.0, agentd_scan.LOOK_S + 1, 0.0])
     with pytest.raises(TooMuch, match="takes more than 1 s"):
         scan(deep, clock=lambda: next(times))
-    monkeypatch.setattr(volume_scan, "NAMES_MAX", 3)
+    monkeypatch.setattr(agentd_scan, "NAMES_MAX", 3)
     for number in range(4):
         (tmp_path / str(number)).touch()
     with pytest.raises(TooMuch, match="more than 3 files and directories"):

@@ -1,8 +1,10 @@
-"""What files a volume has, and which are others than before. Blocking; for a thread.
+"""What files a volume has, and their checksums. Blocking; for a thread.
 
 Commands may change directories under the look, and put links in their place: every step is opened
 from the directory before it, and none is followed.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -10,11 +12,11 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from contracts.turn_files import LISTED_MAX, FileChange, FileChangeKind, TurnFiles
-from environments.file_times import moment
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Names that one look may meet. They take about 0.1 s.
 NAMES_MAX = 20_000
@@ -22,18 +24,12 @@ NAMES_MAX = 20_000
 LOOK_S = 1.0
 #: Directories below each other.
 DEPTH_MAX = 64
-#: A file of which a checksum is made, and bytes of all of one list.
-HASHED_BYTES, HASHED_TOTAL_BYTES = 4 * 1024**2, 32 * 1024**2
-#: Characters of all paths that one list names.
-PATH_CHARACTERS = 256 * 1024
 #: Directories that hold what programs install and keep for themselves; so do hidden ones.
 LEFT_OUT = frozenset({"node_modules", "__pycache__", "venv", "lost+found"})
 
 #: Inode, size, and the times of the last change of content and of anything, in nanoseconds.
 Signature = tuple[int, int, int, int]
 Files = dict[str, Signature]
-#: The checksum of a file that has a signature, as far as one was made.
-Checksums = dict[tuple[str, Signature], str]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -106,58 +102,26 @@ class _Look:
         return below
 
 
-def compare(
-    volume: Path, before: Mapping[str, Signature], now: Files, sums: Checksums
-) -> TurnFiles:
-    """What became of a volume's files.
+def name_of(path: str) -> str:
+    """A path as text that any JSON can carry."""
+    return os.fsencode(path).decode("latin-1")
 
-    Args:
-        volume: where they are.
-        before: as they were.
-        now: as they are.
-        sums: checksums of an earlier comparison, which those of this one replace.
+
+def path_of(name: str) -> str:
+    """The path that `name_of` gave.
+
+    Raises:
+        ValueError: it gave none such.
     """
-    kinds = {path: FileChangeKind.REMOVED for path in before.keys() - now.keys()}
-    kinds |= {path: FileChangeKind.CREATED for path in now.keys() - before.keys()}
-    changed = (path for path in before.keys() & now.keys() if before[path] != now[path])
-    kinds |= dict.fromkeys(changed, FileChangeKind.CHANGED)
-    listed: list[FileChange] = []
-    made = Checksums()
-    characters = hashed = 0
-    for path in sorted(kinds)[:LISTED_MAX]:
-        characters += len(path)
-        if characters > PATH_CHARACTERS:
-            break
-        signature = now.get(path)
-        digest = None
-        if signature is not None:
-            size = signature[1]
-            if size <= HASHED_BYTES and hashed + size <= HASHED_TOTAL_BYTES:
-                hashed += size
-                digest = sums.get((path, signature)) or _checksum(volume, path, signature)
-        if signature is not None and digest is not None:
-            made[path, signature] = digest
-        listed.append(_change(path, kinds[path], signature, digest))
-    sums.clear()
-    sums.update(made)
-    listed.sort(key=lambda each: each.path)
-    numbers = [list(kinds.values()).count(kind) for kind in FileChangeKind]
-    return TurnFiles(
-        created=numbers[0], changed=numbers[1], removed=numbers[2], files=tuple(listed)
-    )
+    return os.fsdecode(name.encode("latin-1"))
 
 
-def _change(
-    path: str, kind: FileChangeKind, signature: Signature | None, digest: str | None
-) -> FileChange:
-    shown = os.fsencode(path).decode("utf-8", "replace")
-    if signature is None:
-        return FileChange(shown, kind)
-    return FileChange(shown, kind, signature[1], moment(signature[2] // 10**9), digest)
+def checksums(volume: Path, files: Iterable[tuple[str, Signature]]) -> list[str | None]:
+    """The SHA-256 of each file, in hexadecimal; None of one that is another by now."""
+    return [_checksum(volume, path, signature) for path, signature in files]
 
 
 def _checksum(volume: Path, path: str, signature: Signature) -> str | None:
-    """The checksum of a file, unless it is another by now."""
     with contextlib.suppress(OSError):
         data = _read(volume, path, signature)
         return None if data is None else hashlib.sha256(data).hexdigest()

@@ -1,0 +1,13 @@
+"""Which process has a sandbox host's name, and what it is called beyond this database."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0020"
+down_revision = "0019"
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    op.add_column("sandbox_host", sa.Column("place", sa.String(), nullable=True))
+    op.add_column("sandbox_host", sa.Column("owner", sa.String(), nullable=True))
