@@ -18,7 +18,7 @@ def test_everything_is_once_and_whole_while_processes_die(tmp_path: Path) -> Non
     assert {turn.kind for turn in script.talks[0].turns} == {"cancel", "command"}
     told: list[str] = []
     with everloop(tmp_path / "data") as stack:
-        outcome = play(stack, script, told.append)
+        outcome = play(stack, script, told.append, tmp_path / "faults")
     assert not outcome.faults, (outcome.faults, told)
     assert outcome.turns == SESSIONS * 2
     assert min(outcome.decided[kind] for kind in ("votes", "budget", "deadline")) > 0
