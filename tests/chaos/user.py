@@ -111,6 +111,7 @@ class User:
                 f"{turn.name}: the turn that {decision['decisionId']} resumes did not end",
             )
             self._check_decision(turn, decision["decisionId"])
+            require(not ended.get("error"), f"{turn.name}: resumed and failed: {ended}")
             stop = ended["stopReason"]
         require(stop == "end_turn", f"{turn.name}: resumed and stopped by {stop}")
 
@@ -168,8 +169,8 @@ class User:
     def _resumed(self, decision_id: str) -> Frame | None:
         sessions = Sessions.at(self._stack.endpoint)
         for each in sessions.invocations(self.harness_id, self.session):
-            if each["invocationId"] == f"decided-{decision_id}" and each.get("stopReason"):
-                return each
+            if each["invocationId"] == f"decided-{decision_id}":
+                return each if each.get("stopReason") or each.get("error") else None
         return None
 
     def _cancel(self, turn: Turn) -> None:
