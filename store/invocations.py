@@ -82,6 +82,7 @@ UNTOUCHED = (
         session.c.running == invocation.c.invocation_id,
         session.c.settled_step < 0,
         session.c.live_step.is_(None),
+        sa.not_(session.c.deleting),
     )
     .exists()
 )

@@ -186,6 +186,8 @@ async def test_a_turn_that_is_cancelled_as_its_model_answers_begins_nothing(clie
     await model.complete(asks_for(CallRef("call-0", "queue", quick=True), 2))
     async with serving(client, played, remembered=0):
         await session.result()
+    replayer = Replayer(workflows=[HarnessSession], workflow_runner=RUNNER)
+    await replayer.replay_workflow(await session.fetch_history())
     assert played.slowly == []
     assert played.ended == [StopReason.INTERRUPTED]
 
