@@ -64,6 +64,10 @@ def play(stack: Stack, script: Script, tell: Say, evidence: Path) -> Outcome:
         over.set()
         killer.result()
     outcome.effects, faults = compare(stack, script, users, houses)
+    for number, user in enumerate(users):
+        names = (user.session, f"{script.seed}-{number}-")
+        if any(name in fault for fault in faults for name in names):
+            _keep(user, stack, evidence, tell)
     outcome.faults += faults
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -75,8 +79,15 @@ def _talk(user: User, stack: Stack, evidence: Path, tell: Say) -> None:
     except Exception as error:
         tell(f"{user.session}: {error!r}")
         # At once: what it waits for may come later.
-        keep(stack, evidence / user.session, user.arn, user.session)
+        _keep(user, stack, evidence, tell)
         raise
+
+
+def _keep(user: User, stack: Stack, evidence: Path, tell: Say) -> None:
+    try:
+        keep(stack, evidence / user.session, user.arn, user.session)
+    except Exception as error:
+        tell(f"{user.session}: what is known of it could not be kept: {error!r}")
 
 
 def _gather(number: int, user: User, talk: "Future[None]", outcome: Outcome) -> None:
