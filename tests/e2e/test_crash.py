@@ -116,12 +116,12 @@ def test_a_turn_that_was_opened_for_an_update_that_was_lost_is_asked_for_again(h
     for name in ("temporal", "api", "worker"):
         hurt.wait_ready(name)
     arn, session, key = hurt.harness(), new_session(), "lost"
-    os.kill(hurt.process("worker")["pid"], signal.SIGSTOP)
+    os.kill(hurt.process("temporal")["pid"], signal.SIGSTOP)
     told = in_background(lambda: hurt.follow(arn, session, say("Count to 3"), key=key))
     harness_id = arn.rpartition("/")[2]
     asyncio.run(open_turn(hurt, session_key("0" * 12, harness_id, session), key))
-    # As if the worker had opened it: nobody knows of the update now.
-    for name in ("api", "temporal", "worker"):
+    # As if a worker had taken the update and died: nobody knows of it now.
+    for name in ("api", "temporal"):
         hurt.kill(name)
     assert told().text.split() == ["1", "2", "3"]
 
