@@ -51,8 +51,8 @@ bench: $(READY) ## Measure beside a bare Temporal loop and a direct model call; 
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: chaos
-chaos: $(READY) ## Kill processes at random for minutes while sessions run; MINUTES=5, SEED=
-	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## Kill processes at random for minutes while sessions run; MINUTES=5, SEED=, KEEP=1
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 
 .PHONY: picture
 picture: $(READY) ## Draw the README's picture from a run of the demo

@@ -16,7 +16,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -32,6 +31,7 @@ from activities.retention import schedule_retention
 from activities.rollout import deployment, promote
 from activities.runs import AgentActivities, HarnessHandler, RunActivities
 from activities.sweep import keep_sweeping
+from activities.temporal import connect
 from activities.tools.before_call import BeforeCalls
 from activities.tools.catalog import ToolCatalog
 from activities.tools.quick import QuickCalls
@@ -83,7 +83,9 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
     """
     exporter = open_exporter(os.environ)
     warming = asyncio.create_task(_warm())
-    client = await _connect(settings)
+    client = await connect(settings, stop)
+    if client is None:
+        return
     store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
     quick = QuickCalls(store)
@@ -186,7 +188,9 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
     from environments.endpoint import HostEndpoint
 
     exporter = open_exporter(os.environ)
-    client = await _connect(settings)
+    client = await connect(settings, stop)
+    if client is None:
+        return
     store = await Store.open(settings.database_url, ring_of(settings))
     traces = Traces(store, exporter)
     proxy = EgressProxy(partial(_egress_secret, store, settings))
@@ -267,10 +271,6 @@ async def _warm() -> None:
         logging.getLogger(__name__).exception("the model gateway could not be warmed")
 
 
-async def _connect(settings: Settings) -> Client:
-    return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
-
-
 def _announce(settings: Settings, name: str) -> None:
     _write(settings, name, {"pid": os.getpid()})
 
@@ -290,16 +290,18 @@ async def _run(role: str, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if role == "promote":
-        await _promote(settings)
+        await _promote(settings, stop)
         return
     serve = serve_environments if role == "sandbox-host" else serve_sessions
     await serve(settings, stop)
 
 
-async def _promote(settings: Settings) -> None:
+async def _promote(settings: Settings, stop: asyncio.Event) -> None:
     if settings.build_id is None:
         raise SystemExit("promote: EVERLOOP_BUILD_ID must name the build")
-    await promote(await _connect(settings), settings.build_id)
+    client = await connect(settings, stop)
+    if client is not None:
+        await promote(client, settings.build_id)
 
 
 def main() -> None:

@@ -21,12 +21,16 @@ def session_key() -> str:
 
 
 @asynccontextmanager
-async def heartbeats() -> AsyncGenerator[None]:
-    """Tell Temporal that the running activity lives, for as long as the block takes."""
+async def heartbeats(*details: int) -> AsyncGenerator[None]:
+    """Tell Temporal that the running activity lives, for as long as the block takes.
+
+    Args:
+        details: what the next attempt is to know if this one dies.
+    """
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
+            activity.heartbeat(*details)
             await asyncio.sleep(HEARTBEAT_S)
 
     task = asyncio.create_task(beat())

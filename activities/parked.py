@@ -1,8 +1,8 @@
 """What a worker does for parked sessions beside its activities.
 
 It makes Temporal know the search attributes that they show, and pushes those whose workflow owes a
-step: everything died between a vote and the turn that it resumes, or a run was ended by hand while
-a deadline was pending.
+step: everything died between a vote and the first model call of the turn that it resumes, or a run
+was ended by hand while a deadline was pending.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from contracts.decisions import UPDATE_DECIDE, WAITING_FOR, WAITING_TOOLS, CastV
 from contracts.settings import Settings
 from contracts.turn import TASK_QUEUE, TASK_TIMEOUT, WORKFLOW, SessionState
 from store import Store
+from store.decisions import Owed
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +71,23 @@ async def knows_attributes(client: Client) -> bool:
 
 
 async def push_owed(client: Client, store: Store, settings: Settings) -> None:
-    """Push sessions that owe a step, until cancelled."""
+    """Push sessions that owe a step, until cancelled.
+
+    Of a turn that is open already, a workflow that was pushed once knows.
+    """
+    known: set[Owed] = set()
     while True:
         await asyncio.sleep(LOOK_S)
         try:
-            for owed in await store.decisions.owed(late_s=LATE_S):
+            found = await store.decisions.owed(late_s=LATE_S)
+            known &= set(found)
+            for owed in found:
+                if owed in known:
+                    continue
                 async with asyncio.timeout(PUSH_S):
                     await _push(client, settings, owed.session, owed.decision_id)
+                if owed.opened:
+                    known.add(owed)
         except Exception:
             # The next look finds whatever this one did not get done.
             log.warning("a look for sessions that owe a step failed", exc_info=True)

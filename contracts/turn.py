@@ -18,8 +18,11 @@ TASK_QUEUE = "everloop"
 #: tried within workflow tasks, so that it is not Temporal's ten seconds.
 TASK_TIMEOUT = timedelta(seconds=6)
 
-#: Tries of one model call, worker deaths included, before its failure ends the turn.
-MODEL_ATTEMPTS = 8
+#: Errors of one model call, the last of which ends the turn.
+MODEL_ERRORS = 8
+#: Attempts of one model call, or one tool call, with those that died with their worker or host: one
+#: that kills whatever runs it ends.
+MAX_ATTEMPTS = 20
 
 WORKFLOW = "HarnessSession"
 UPDATE_INVOKE = "invoke"

@@ -67,10 +67,19 @@ _CLOSE = (
     )
     .returning(decision.c.id, decision.c.account)
 )
-_RESUME = sa.select(invocation.c.invocation_id).where(
+_OF_RESUME = (
     invocation.c.session == sa.bindparam("session"),
-    invocation.c.state == sa.literal_column(f"'{InvocationState.NEW.value}'"),
     invocation.c.invocation_id.like(f"{RESUME_PREFIX}%"),
+)
+_RESUME = sa.union_all(
+    sa.select(invocation.c.invocation_id).where(
+        *_OF_RESUME, invocation.c.state == sa.literal_column(f"'{InvocationState.NEW.value}'")
+    ),
+    sa.select(invocation.c.invocation_id).where(
+        *_OF_RESUME,
+        invocation.c.state == sa.literal_column(f"'{InvocationState.OPEN.value}'"),
+        invocations.UNTOUCHED,
+    ),
 )
 
 
@@ -191,7 +200,10 @@ def told(closed: DecisionRecord) -> str:
 
 
 def resume_due(connection: Connection, session_key: str) -> str | None:
-    """The invocation that is to resume the session's turn and has not begun, if there is one."""
+    """The invocation that is to resume the session's turn and has called no model, if there is one.
+
+    One that is open may be known to the session's workflow, which then runs it, or not.
+    """
     return connection.execute(_RESUME, {"session": session_key}).scalar()
 
 

@@ -31,6 +31,7 @@ from store.decision_tables import decision, vote
 from store.engine import Database
 from store.inbox import InboxFilter, read_inbox
 from store.inserts import insert_or_ignore
+from store.invocations import UNTOUCHED
 from store.session import LockedSession
 from store.tables import invocation
 from store.vote_rules import check_vote, gate_of_edit, is_edit
@@ -49,6 +50,19 @@ _OWES_RESUME = (
     )
     .limit(MAX_OWED)
 )
+#: Their workflows may know of them; of those that do not, the newest are worth the next look.
+_MAY_BE_LOST = (
+    sa.select(invocation.c.session, invocation.c.invocation_id)
+    .where(
+        invocation.c.state == sa.literal_column(f"'{InvocationState.OPEN.value}'"),
+        invocation.c.session > "",
+        invocation.c.invocation_id.like(f"{RESUME_PREFIX}%"),
+        invocation.c.created_at < sa.bindparam("before", type_=invocation.c.created_at.type),
+        UNTOUCHED,
+    )
+    .order_by(invocation.c.created_at.desc())
+    .limit(MAX_OWED)
+)
 _OVERDUE = (
     sa.select(decision.c.session, decision.c.id)
     .where(
@@ -61,10 +75,17 @@ _OVERDUE = (
 
 @dataclass(frozen=True)
 class Owed:
-    """A session whose workflow has to act on a decision, and has not for a while."""
+    """A session whose workflow has to act on a decision, and has not for a while.
+
+    Attributes:
+        session: the session's key.
+        decision_id: the decision.
+        opened: whether the turn that it resumes is open, so that the workflow acts if it knows.
+    """
 
     session: str
     decision_id: str
+    opened: bool = False
 
 
 class Decisions:
@@ -225,9 +246,11 @@ class Decisions:
 
         def work(connection: Connection) -> tuple[Owed, ...]:
             resumes = connection.execute(_OWES_RESUME, {"before": before}).all()
+            opened = connection.execute(_MAY_BE_LOST, {"before": before}).all()
             overdue = connection.execute(_OVERDUE, {"before": before}).all()
             return (
                 *(Owed(each[0], each[1].removeprefix(RESUME_PREFIX)) for each in resumes),
+                *(Owed(each[0], each[1].removeprefix(RESUME_PREFIX), True) for each in opened),
                 *(Owed(each[0], each[1]) for each in overdue),
             )
 

@@ -73,6 +73,22 @@ _WAITS = (
     .where(*_KEY, invocation.c.state == InvocationState.OPEN.value)
     .values(waits_below=sa.bindparam("waits"))
 )
+#: Of an open invocation: its turn has called no model. Its workflow may not know of it: it opens a
+#: turn before Temporal has kept that it was asked to, and both may die in between.
+UNTOUCHED = (
+    sa.select(session.c.key)
+    .where(
+        session.c.key == invocation.c.session,
+        session.c.running == invocation.c.invocation_id,
+        session.c.settled_step < 0,
+        session.c.live_step.is_(None),
+        sa.not_(session.c.deleting),
+    )
+    .exists()
+)
+_UNTOUCHED = sa.select(invocation.c.invocation_id).where(
+    *_KEY, invocation.c.state == InvocationState.OPEN.value, UNTOUCHED
+)
 _DELETING = sa.select(session.c.deleting).where(session.c.key == sa.bindparam("key_"))
 #: Locked, so that a deletion which marks it comes before this or after.
 _CALLER = (
@@ -185,6 +201,12 @@ def find_with_config(connection: Connection, session_key: str, invocation_id: st
     if row is None:
         raise _missing(session_key, invocation_id)
     return row
+
+
+def may_be_lost(connection: Connection, session_key: str, invocation_id: str) -> bool:
+    """See `Turns.may_be_lost`."""
+    key = {"session_": session_key, "invocation_": invocation_id}
+    return connection.execute(_UNTOUCHED, key).first() is not None
 
 
 def mark_open(locked: LockedSession, invocation_id: str) -> None:

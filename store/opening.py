@@ -30,6 +30,8 @@ ABANDONED = ErrorDetail(AwsError.INTERNAL, "The run was stopped before the invoc
 #: Decided calls whose turn another invocation resumed.
 RESUMED = ErrorDetail(AwsError.CONFLICT, "Another invocation resumed the turn.")
 
+_TO_DO = (CallState.REQUESTED, CallState.STARTED)
+
 _ANSWER = (
     sa.update(call)
     .where(call.c.session == sa.bindparam("session_"), call.c.id == sa.bindparam("id_"))
@@ -53,11 +55,8 @@ def open_invocation(connection: Connection, session_key: str, invocation_id: str
         return Opening(state, locked.last_seq, (), False, row.config)
     calls = calls_of(connection, session_key, locked.calls_seq) if locked.calls_seq else ()
     waiting = any(found.state == CallState.WAITING for found in calls)
-    todo = (
-        ()
-        if waiting
-        else tuple(call_record(found) for found in calls if found.state == CallState.REQUESTED)
-    )
+    # Those that are begun, too: whoever had begun them may have died, and beginning again joins.
+    todo = () if waiting else tuple(call_record(found) for found in calls if found.state in _TO_DO)
     resumes = invocations.find(connection, session_key, invocation_id).root is not None
     return Opening(state, locked.last_seq, todo, waiting, row.config, resumes)
 

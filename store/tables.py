@@ -236,6 +236,13 @@ sa.Index(
     postgresql_where=sa.text("state = 'new'"),
 )
 sa.Index(
+    "ix_invocation_open",
+    invocation.c.session,
+    invocation.c.invocation_id,
+    sqlite_where=sa.text("state = 'open'"),
+    postgresql_where=sa.text("state = 'open'"),
+)
+sa.Index(
     "ix_invocation_root",
     invocation.c.session,
     invocation.c.root,

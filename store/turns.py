@@ -101,6 +101,17 @@ class Turns:
 
         return await self._database.read(work)
 
+    async def may_be_lost(self, session: str, invocation_id: str) -> bool:
+        """Whether an invocation is open and its workflow may not know of it.
+
+        A turn is opened while Temporal takes the update that asks for it. When whoever opens it and
+        Temporal both die in that moment, nobody has heard of the update, and it is to be sent
+        again; a workflow that knows of it says so. True until the turn's first model call.
+        """
+        return await self._database.read(
+            partial(invocations.may_be_lost, session_key=session, invocation_id=invocation_id)
+        )
+
     async def config(self, session: str, invocation_id: str) -> RunConfig:
         """What an invocation runs with.
 

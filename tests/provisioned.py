@@ -28,12 +28,17 @@ PATIENCE_S = 30.0
 POLL_S = 0.01
 
 
-@contextmanager
-def temporal_server(log: Path) -> Generator[str]:
-    """A Temporal dev server; its address."""
+def unused_port() -> int:
+    """A port that is free now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def temporal_server(log: Path, *, port: int = 0) -> Generator[str]:
+    """A Temporal dev server, on that port or a free one; its address."""
+    port = port or unused_port()
     command = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
     with log.open("w") as sink:
         process = subprocess.Popen(

@@ -20,8 +20,9 @@ from temporalio.exceptions import ChildWorkflowError, FailureError, is_cancelled
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from contracts.runs import AGENT_WORKFLOW, SIGNAL_LET_GO, AgentCall, AgentStanding
-from contracts.turn import CallRef, GiveUpCall, TurnProgress
+from contracts.turn import TASK_TIMEOUT, CallRef, GiveUpCall, TurnProgress
 from workflows import calls
+from workflows.stopping import Stopping
 
 Child = workflow.ChildWorkflowHandle[object, AgentStanding | None]
 
@@ -29,8 +30,9 @@ Child = workflow.ChildWorkflowHandle[object, AgentStanding | None]
 class Agents:
     """What runs below a turn."""
 
-    def __init__(self, progress: TurnProgress) -> None:
+    def __init__(self, progress: TurnProgress, stopping: Stopping) -> None:
         """Begin with what an earlier run left waiting."""
+        self._stopping = stopping
         self._invocation_id = progress.invocation_id
         self._open: set[str] = set()
         self._waiting = set(progress.waiting)
@@ -53,6 +55,7 @@ class Agents:
         try:
             if self.wait:
                 await calls.turn_waits(self._invocation_id, True)
+                self._stopping.check()
             await asyncio.gather(*(self._run(call) for call in asked))
             if self.wait:
                 await self._go_on()
@@ -75,7 +78,7 @@ class Agents:
 
     async def _run(self, call: CallRef) -> None:
         if not call.agent:
-            await calls.run_tool(self._invocation_id, call)
+            await calls.run_tool(self._invocation_id, call, self._stopping)
         elif not await self._over(call):
             return
         self._waiting.discard(call.id)
@@ -96,6 +99,7 @@ class Agents:
             self._see_whether_all_wait()
             if self._leaves:
                 return False
+            self._stopping.check()
             if self.wait and standing is AgentStanding.WORKS:
                 await self._go_on()
 
@@ -117,9 +121,11 @@ class Agents:
             finally:
                 letting_go.cancel()
         except ChildWorkflowError as error:
-            task = asyncio.current_task()
-            if is_cancelled_exception(error) and task is not None and task.cancelling():
-                raise asyncio.CancelledError from error
+            if is_cancelled_exception(error):
+                self._stopping.check()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
             # Somebody ended it, and not this turn.
             await calls.give_up(GiveUpCall(self._invocation_id, call.id, "agent_stopped"))
             return None
@@ -137,6 +143,7 @@ class Agents:
             ),
             id=f"{session}/agent/{call.id}",
             task_queue=call.queue,
+            task_timeout=TASK_TIMEOUT,
             result_type=AgentStanding | None,  # pyright: ignore[reportArgumentType]
             cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,

@@ -20,7 +20,7 @@ from temporalio.exceptions import (
 from contracts.decisions import CastVote, Standing
 from contracts.errors import ErrorType
 from contracts.turn import (
-    MODEL_ATTEMPTS,
+    MAX_ATTEMPTS,
     Activity,
     CallRef,
     CloseTurn,
@@ -36,6 +36,7 @@ from contracts.turn import (
 )
 from everloop.types import StopReason
 from workflows.replies import tell
+from workflows.stopping import Stopping
 
 #: A dead worker is noticed after this long. Heartbeats come from a background task every second.
 HEARTBEAT = timedelta(seconds=5)
@@ -66,19 +67,13 @@ STORE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
 )
 
-#: The first retry follows at once, since most are for a dead worker; the provider's own delays are
-#: set by the activity.
-MODEL_RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100),
-    maximum_interval=timedelta(seconds=30),
-    maximum_attempts=MODEL_ATTEMPTS,
-)
-
-#: A tool call is keyed by its id, so a retry re-attaches; this many host deaths in one call end it.
-TOOL_RETRY = RetryPolicy(
+#: For attempts that died with whoever ran them: the next follows soon. After an error of a model,
+#: its activity says when the next attempt is due and whether there is one. A tool call is keyed by
+#: its id, so that its retry re-attaches.
+CALL_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=100),
     maximum_interval=timedelta(seconds=5),
-    maximum_attempts=20,
+    maximum_attempts=MAX_ATTEMPTS,
 )
 
 
@@ -184,14 +179,15 @@ async def call_model(call: ModelCall) -> ModelReply:
         result_type=ModelReply,
         start_to_close_timeout=MODEL_TIMEOUT,
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=MODEL_RETRY,
+        retry_policy=CALL_RETRY,
     )
 
 
-async def run_tool(invocation_id: str, call: CallRef) -> None:
+async def run_tool(invocation_id: str, call: CallRef, stopping: Stopping) -> None:
     """Run a tool call; it leaves its outcome in the store."""
     if call.quick and await _run_quickly(invocation_id, call):
         return
+    stopping.check()
     try:
         await _on_host(invocation_id, call, call.queue, LEASE_WAIT)
     except ActivityError as error:
@@ -201,7 +197,7 @@ async def run_tool(invocation_id: str, call: CallRef) -> None:
         if not (_may_go_on(error) and workflow.patched("take-over")):
             await give_up(GiveUpCall(invocation_id, call.id, "unreachable"))
             return
-        await _again(invocation_id, call)
+        await _again(invocation_id, call, stopping)
 
 
 async def _run_quickly(invocation_id: str, call: CallRef) -> bool:
@@ -221,7 +217,7 @@ async def _run_quickly(invocation_id: str, call: CallRef) -> bool:
         return False
 
 
-async def _again(invocation_id: str, call: CallRef) -> None:
+async def _again(invocation_id: str, call: CallRef, stopping: Stopping) -> None:
     """Run a call where its session is now: on its own host, or on the one that took it over."""
     queue: str | None = await workflow.execute_local_activity(
         Activity.FIND_HOST,
@@ -229,6 +225,7 @@ async def _again(invocation_id: str, call: CallRef) -> None:
         start_to_close_timeout=STORE_TIMEOUT,
         retry_policy=STORE_RETRY,
     )
+    stopping.check()
     try:
         await _on_host(invocation_id, call, queue or call.queue, HOST_WAIT - LEASE_WAIT)
     except ActivityError as error:
@@ -245,7 +242,7 @@ async def _on_host(invocation_id: str, call: CallRef, queue: str | None, wait: t
         schedule_to_start_timeout=wait,
         start_to_close_timeout=timedelta(seconds=call.timeout_s) + TOOL_MARGIN,
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=TOOL_RETRY,
+        retry_policy=CALL_RETRY,
     )
 
 

@@ -43,6 +43,7 @@ from everloop.types import StopReason
 from workflows import calls
 from workflows.agents import Agents
 from workflows.alarm import Alarm
+from workflows.stopping import Stopping
 
 #: Model calls that may miss the structured result before the turn is given up: models that can
 #: mend a result at all mend it in the first or second round.
@@ -117,7 +118,8 @@ class _Turn:
         self._missed = progress.missed
         self._left = progress.left
         self._deadline_s = progress.deadline_s
-        self._agents = Agents(progress)
+        self._stopping = Stopping()
+        self._agents = Agents(progress, self._stopping)
 
     async def run(self, due: ModelReply | None) -> bool:
         loop = asyncio.create_task(self._loop(due))
@@ -131,6 +133,7 @@ class _Turn:
             else:
                 end = await self._stopped(loop, StopReason.TIMEOUT_EXCEEDED)
         except asyncio.CancelledError:
+            self._stopping.asked = True
             loop.cancel()
             interrupted = CloseTurn(self._invocation_id, StopReason.INTERRUPTED)
             await asyncio.shield(asyncio.create_task(calls.close_turn(interrupted)))
@@ -166,6 +169,7 @@ class _Turn:
             return CloseTurn(self._invocation_id, error=_error_type(error))
 
     async def _stopped(self, loop: asyncio.Task[StopReason], reason: StopReason) -> CloseTurn:
+        self._stopping.asked = True
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         return CloseTurn(self._invocation_id, reason)
@@ -187,6 +191,7 @@ class _Turn:
             if budget is not None and self._output_tokens >= budget:
                 return StopReason.MAX_OUTPUT_TOKENS_EXCEEDED
 
+            self._stopping.check()
             reply = await calls.call_model(ModelCall(self._invocation_id, self._step, self._seq))
             self._step += 1
             self._output_tokens += reply.output_tokens

@@ -13,14 +13,13 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.context import heartbeats, session_key
-from activities.model import gateway
+from activities.model import attempts, gateway
 from activities.model.assemble import Assembler, Settled
 from activities.model.checks import refusal
 from activities.model.failures import judge
@@ -96,26 +95,25 @@ class ModelCalls:
 
         Raises:
             ApplicationError: of a `contracts.errors.ErrorType`, with a `ModelFault` as its detail
-                when a provider failed. Retryable or not as that says.
+                when a provider failed. Retryable or not as that says, and as there were too many.
         """
         session = session_key()
         try:
             return await self._call(session, call)
-        except ApplicationError:
-            raise
         except StaleAttempt:
-            raise ApplicationError(
+            failure = ApplicationError(
                 "a later attempt writes this step",
                 type=ErrorType.STALE_ATTEMPT,
                 non_retryable=True,
-            ) from None
+            )
+        except ApplicationError as error:
+            failure = error
         except Exception as error:
             # Its words may hold parts of the conversation: not for history, nor for the log.
             where = "".join(traceback.format_tb(error.__traceback__))
             _log.error("model call failed: %s\n%s", type(error).__name__, where)
-            raise ApplicationError(
-                "a part of the worker failed", type=ErrorType.MACHINERY
-            ) from None
+            failure = ApplicationError("a part of the worker failed", type=ErrorType.MACHINERY)
+        raise attempts.counted(failure)
 
     async def _call(self, session: str, call: ModelCall) -> ModelReply:
         start, run = await asyncio.gather(
@@ -132,11 +130,11 @@ class ModelCalls:
         step = _Step(session, call.invocation_id, call.step, start.attempt)
         began = time.monotonic()
         try:
-            async with heartbeats():
+            async with heartbeats(attempts.errors_before()):
                 step, settled = await self._answer(step, run, start.seq)
         except ModelFailed as failed:
             await self._store.turns.note_failure(session, call.invocation_id, str(failed))
-            raise _told(failed) from None
+            raise attempts.told(failed) from None
         return await self._commit(step, run, settled, round((time.monotonic() - began) * 1000))
 
     async def _answer(self, step: _Step, run: RunConfig, seq: int) -> tuple[_Step, Settled]:
@@ -361,16 +359,4 @@ def _reply_again(run: RunConfig, settled: StepRecord) -> ModelReply:
             if call.state in (CallState.REQUESTED, CallState.WAITING)
         ),
         output=output,
-    )
-
-
-def _told(failed: ModelFailed) -> ApplicationError:
-    passes = failed.fault.passes
-    pause = failed.retry_after_s
-    return ApplicationError(
-        "the model call failed",
-        failed.fault.value,
-        type=ErrorType.MODEL_UNAVAILABLE if passes else ErrorType.MODEL_REFUSED,
-        non_retryable=not passes,
-        next_retry_delay=timedelta(seconds=pause) if passes and pause is not None else None,
     )

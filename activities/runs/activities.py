@@ -84,8 +84,10 @@ class RunActivities:
         if record is None:
             # Its session was deleted; whoever reads the run learns so.
             return False
-        if record.state is not InvocationState.NEW:
-            return record.state is InvocationState.OPEN
+        is_open = record.state is InvocationState.OPEN
+        lost = is_open and await self._store.turns.may_be_lost(run.session, run.invocation_id)
+        if record.state is not InvocationState.NEW and not lost:
+            return is_open
         waiting = bool(await self._store.calls.pending(run.session))
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,

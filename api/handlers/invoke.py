@@ -54,7 +54,7 @@ async def invoke_harness(context: Context, call: Call) -> EventStream:
     with_usage = wants_usage(call.headers)
     call = replace(call, params=with_user(call.caller, call.params))
     invocation = await _admit(context, call, read_invocation_id(call.headers))
-    if invocation.state is InvocationState.NEW:
+    if await _is_to_be_brought(context, invocation):
         await _bring(context, invocation, enqueue, _answered(call.params["messages"]))
     follower = Follower(context.store, context.sessions, invocation, with_usage=with_usage)
     await follower.begin()
@@ -130,6 +130,13 @@ async def _configure(context: Context, call: Call, target: Target, session: str)
         overrides=overrides,
     )
     return await context.store.configs.put(config)
+
+
+async def _is_to_be_brought(context: Context, invocation: InvocationRecord) -> bool:
+    if invocation.state is InvocationState.OPEN:
+        key = (invocation.session, invocation.invocation_id)
+        return await context.store.turns.may_be_lost(*key)
+    return invocation.state is InvocationState.NEW
 
 
 async def _bring(

@@ -1,10 +1,15 @@
-"""Chaos for as long as you like: `python -m tests.chaos --minutes 5`. `make chaos` calls it."""
+"""Chaos for as long as you like: `python -m tests.chaos --minutes 5`. `make chaos` calls it.
+
+After a fault its data directory stays, with what there is to know of the sessions at fault.
+"""
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos.houses import everloop
@@ -17,27 +22,35 @@ SESSIONS, TURNS, DEATHS = 24, 4, 200
 
 def main() -> int:
     """Play rounds with new seeds until the time is over or a fault shows; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    about = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=about)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long at least; 5")
     parser.add_argument("--seed", type=int, help="of the first round; a random one when left out")
     parser.add_argument("--sessions", type=int, default=SESSIONS, help=f"at once; {SESSIONS}")
+    parser.add_argument("--keep", action="store_true", help="leave the data directory in any case")
     given = parser.parse_args()
     seed: int = random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
-    end = time.monotonic() + given.minutes * 60
-    began = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="everloop-chaos-"))
+    well = False
+    try:
+        well = _rounds(directory, seed, given.sessions, minutes=given.minutes)
+    finally:
+        if well and not given.keep:
+            shutil.rmtree(directory)
+        else:
+            print(f"everything is in {directory}", flush=True)
+    return 0 if well else 1
 
-    def tell(what: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {what}", flush=True)
 
-    with (
-        tempfile.TemporaryDirectory(prefix="everloop-chaos-") as directory,
-        everloop(Path(directory) / "data") as stack,
-    ):
+def _rounds(directory: Path, seed: int, sessions: int, *, minutes: float) -> bool:
+    """Play until the time is over; whether no fault showed."""
+    end = time.monotonic() + minutes * 60
+    with everloop(directory / "data") as stack:
         while True:
-            script = write_script(seed, sessions=given.sessions, turns=TURNS, deaths=DEATHS)
+            script = write_script(seed, sessions=sessions, turns=TURNS, deaths=DEATHS)
             who = ", ".join(script.victims)
-            print(f"seed {seed}: {given.sessions} sessions of {TURNS} turns; {who} may die")
-            outcome = play(stack, script, tell)
+            print(f"seed {seed}: {sessions} sessions of {TURNS} turns; {who} may die", flush=True)
+            outcome = play(stack, script, _tell, directory / "faults")
             decided = ", ".join(f"{n} by {kind}" for kind, n in sorted(outcome.decided.items()))
             print(
                 f"seed {seed}: {outcome.turns} turns, {outcome.effects} effects, "
@@ -47,10 +60,15 @@ def main() -> int:
             )
             if outcome.faults:
                 print("\n".join(["not as it must be:", *outcome.faults]))
-                return 1
+                return False
             if time.monotonic() > end:
-                return 0
+                return True
             seed += 1
+
+
+def _tell(what: str) -> None:
+    # As the processes' logs have it.
+    print(f"{datetime.now(UTC):%H:%M:%S.%f}  {what}", flush=True)
 
 
 if __name__ == "__main__":

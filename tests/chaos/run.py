@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.chaos.compare import compare
+from tests.chaos.evidence import keep
 from tests.chaos.houses import build
 from tests.chaos.script import ENVIRONMENTS, PROCESSES, Death, Script
 from tests.chaos.user import User
@@ -37,13 +39,14 @@ class Outcome:
     faults: list[str] = field(default_factory=list[str])
 
 
-def play(stack: Stack, script: Script, tell: Say) -> Outcome:
+def play(stack: Stack, script: Script, tell: Say, evidence: Path) -> Outcome:
     """Let all sessions talk, kill as the script says, and compare what came of it.
 
     Args:
         stack: a running Everloop of `houses.everloop`.
         script: what happens.
         tell: hears of each death and each fault as it happens.
+        evidence: gets a directory for each session that has a fault.
     """
     outcome = Outcome()
     houses = build(stack)
@@ -55,23 +58,43 @@ def play(stack: Stack, script: Script, tell: Say) -> Outcome:
     over = threading.Event()
     with ThreadPoolExecutor(len(users) + 1) as pool:
         killer = pool.submit(_kill, stack, script, over, outcome, tell)
-        talks = [(user, pool.submit(user.run)) for user in users]
+        talks = [(user, pool.submit(_talk, user, stack, evidence, tell)) for user in users]
         for number, (user, talk) in enumerate(talks):
-            _gather(number, user, talk, outcome, tell)
+            _gather(number, user, talk, outcome)
         over.set()
         killer.result()
     outcome.effects, faults = compare(stack, script, users, houses)
+    for number, user in enumerate(users):
+        names = (user.session, f"{script.seed}-{number}-")
+        if any(name in fault for fault in faults for name in names):
+            _keep(user, stack, evidence, tell)
     outcome.faults += faults
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _gather(number: int, user: User, talk: "Future[None]", outcome: Outcome, tell: Say) -> None:
+def _talk(user: User, stack: Stack, evidence: Path, tell: Say) -> None:
+    try:
+        user.run()
+    except Exception as error:
+        tell(f"{user.session}: {error!r}")
+        # At once: what it waits for may come later.
+        _keep(user, stack, evidence, tell)
+        raise
+
+
+def _keep(user: User, stack: Stack, evidence: Path, tell: Say) -> None:
+    try:
+        keep(stack, evidence / user.session, user.arn, user.session)
+    except Exception as error:
+        tell(f"{user.session}: what is known of it could not be kept: {error!r}")
+
+
+def _gather(number: int, user: User, talk: "Future[None]", outcome: Outcome) -> None:
     try:
         talk.result()
     except Exception as error:
         outcome.faults.append(f"session {number} ({user.session}): {error!r}")
-        tell(outcome.faults[-1])
     else:
         outcome.turns += len(user.talk.turns)
         outcome.decided += user.decided

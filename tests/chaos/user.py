@@ -23,6 +23,8 @@ PATIENCE_S = 240.0
 #: What a turn stops for until people have decided.
 _WAITS = ("tool_use", "partial_turn")
 _DEADLINE = "everloop:deadline"
+#: How a message closes that a later attempt begins anew.
+_RETRACTED = "interrupted"
 
 
 class User:
@@ -70,9 +72,11 @@ class User:
     def _turn(self, turn: Turn) -> None:
         told = self._say(turn.name, say(turn.text))
         if turn.kind == "caller":
-            (use,) = told.tool_uses
-            require(told.stops == ["tool_use"], f"{turn.name} stopped by {told.stops}")
+            stops = [stop for stop in told.stops if stop != _RETRACTED]
+            require(stops == ["tool_use"], f"{turn.name} stopped by {told.stops}")
             self.decided[turn.kind] += 1
+            # Those before it are of attempts that died.
+            use = told.tool_uses[-1]
             told = self._say(f"answer-{turn.name}", answer((use["toolUseId"], "yes")))
         require(told.stop_reason == "end_turn", f"{turn.name} stopped by {told.stop_reason}")
         if turn.counts:
@@ -107,6 +111,7 @@ class User:
                 f"{turn.name}: the turn that {decision['decisionId']} resumes did not end",
             )
             self._check_decision(turn, decision["decisionId"])
+            require(not ended.get("error"), f"{turn.name}: resumed and failed: {ended}")
             stop = ended["stopReason"]
         require(stop == "end_turn", f"{turn.name}: resumed and stopped by {stop}")
 
@@ -164,8 +169,8 @@ class User:
     def _resumed(self, decision_id: str) -> Frame | None:
         sessions = Sessions.at(self._stack.endpoint)
         for each in sessions.invocations(self.harness_id, self.session):
-            if each["invocationId"] == f"decided-{decision_id}" and each.get("stopReason"):
-                return each
+            if each["invocationId"] == f"decided-{decision_id}":
+                return each if each.get("stopReason") or each.get("error") else None
         return None
 
     def _cancel(self, turn: Turn) -> None:
@@ -234,4 +239,4 @@ def require(condition: bool, otherwise: str) -> None:
 
 def _settled(told: Told) -> list[tuple[str, str, str]]:
     """What a stream says without the attempts that died."""
-    return [each for each in told.messages if each[1] != "interrupted"]
+    return [each for each in told.messages if each[1] != _RETRACTED]

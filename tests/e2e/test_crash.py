@@ -1,12 +1,18 @@
 """Each process killed with -9, mid-stream and mid-tool: runs finish, effects happen once."""
 
+import asyncio
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from contracts.ids import session_key
+from contracts.records import InvocationState
+from store import Store
 from tests.e2e.stack import Stack, Told, new_session, say, wait_until
 
 PROCESSES = ("worker", "api", "sandbox-host", "temporal")
@@ -104,6 +110,31 @@ def test_finishes_after_a_process_is_killed_mid_stream(hurt: Stack, name: str) -
         assert len(cut) == 1, "the dead worker's words are closed as interrupted"
         assert finished.text.startswith(cut[0])
     hurt.wait_ready(name)
+
+
+def test_a_turn_that_was_opened_for_an_update_that_was_lost_is_asked_for_again(hurt: Stack) -> None:
+    for name in ("temporal", "api", "worker"):
+        hurt.wait_ready(name)
+    arn, session, key = hurt.harness(), new_session(), "lost"
+    os.kill(hurt.process("temporal")["pid"], signal.SIGSTOP)
+    told = in_background(lambda: hurt.follow(arn, session, say("Count to 3"), key=key))
+    harness_id = arn.rpartition("/")[2]
+    asyncio.run(open_turn(hurt, session_key("0" * 12, harness_id, session), key))
+    # As if a worker had taken the update and died: nobody knows of it now.
+    for name in ("api", "temporal"):
+        hurt.kill(name)
+    assert told().text.split() == ["1", "2", "3"]
+
+
+async def open_turn(stack: Stack, session: str, invocation: str) -> None:
+    store = await Store.open(stack.database_url)
+    try:
+        while await store.turns.invocation(session, invocation) is None:
+            await asyncio.sleep(0.01)
+        opened = await store.turns.open(session, invocation)
+        assert opened.state is InvocationState.OPEN
+    finally:
+        await store.close()
 
 
 def test_a_killed_environment_gives_a_clear_result_and_no_second_run(

@@ -243,17 +243,22 @@ async def test_one_live_host_owns_a_data_directory(
 
 
 async def test_a_host_that_was_overtaken_starts_nothing(
-    host: SandboxHost, store: Store, provider: Bubblewrap
+    store: Store, provider: Bubblewrap, tmp_path: Path
 ) -> None:
-    async with host.use("s", SPEC) as environment:
-        record = environment.record
-    await provider.stop(record.reference)
-    overtaken = replace(record, host="there", generation=record.generation + 1)
-    await store.environments.put(overtaken, expected_generation=record.generation)
-    with pytest.raises(StaleAttempt):
-        async with host.use("s", SPEC):
-            pass
-    assert await store.environments.get("s") == overtaken
+    # One that does not look meanwhile: it might learn of its loss before the next call does.
+    unaware = SandboxHost(
+        store, data_dir=tmp_path / "data", host_id="here", provider=provider, look_s=3600
+    )
+    async with unaware as host:
+        async with host.use("s", SPEC) as environment:
+            record = environment.record
+        await provider.stop(record.reference)
+        overtaken = replace(record, host="there", generation=record.generation + 1)
+        await store.environments.put(overtaken, expected_generation=record.generation)
+        with pytest.raises(StaleAttempt):
+            async with host.use("s", SPEC):
+                pass
+        assert await store.environments.get("s") == overtaken
 
 
 async def test_an_environment_of_another_living_host_is_left_alone(

@@ -77,8 +77,34 @@ async def test_a_gated_call_waits_and_runs_in_the_resumed_turn(play: Play) -> No
     assert (opening.state, opening.waiting) == (InvocationState.OPEN, False)
     assert [call.id for call in opening.todo] == ["before", "risky", "after"]
     assert [call.runner for call in opening.todo] == ["sandbox-local"] * 3
-    again = await play.store.decisions.standing(play.session)
-    assert (again.waiting, again.resume) == (False, None)
+    assert not (await play.store.decisions.standing(play.session)).waiting
+
+
+async def test_a_resumed_turn_is_owed_until_its_first_model_call(play: Play) -> None:
+    await play.ask_person("i1", asks("risky"))
+    (decision,) = await opened(play)
+    await send(play, decision, says_yes(decision), ADA)
+    decisions, turns = play.store.decisions, play.store.turns
+
+    async def owed() -> list[bool]:
+        found = await decisions.owed(late_s=0)
+        return [each.opened for each in found if each.session == play.session]
+
+    first = (await decisions.standing(play.session)).resume
+    assert first is not None and await owed() == [False]
+    await turns.open(play.session, first.invocation_id)
+    # Its workflow may have died before Temporal heard of it.
+    assert (await decisions.standing(play.session)).resume == first
+    assert await owed() == [True]
+    assert await turns.may_be_lost(play.session, first.invocation_id)
+    await play.store.calls.start(play.session, "risky", "boot")
+    again = await turns.open(play.session, first.invocation_id)
+    assert [call.id for call in again.todo] == ["risky"], "a call that was begun is joined"
+    await play.finish("risky")
+    await turns.begin_step(play.session, first.invocation_id, 0)
+    assert (await decisions.standing(play.session)).resume is None
+    assert not await owed()
+    assert not await turns.may_be_lost(play.session, first.invocation_id)
 
 
 async def test_people_who_are_quicker_than_the_end_of_the_turn_lose_nothing(play: Play) -> None:

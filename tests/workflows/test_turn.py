@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,8 +18,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from contracts.errors import ErrorType
 from contracts.turn import (
+    SIGNAL_CANCEL,
     Activity,
     CallRef,
+    CancelTurn,
     CloseTurn,
     HandOver,
     ModelCall,
@@ -46,6 +50,8 @@ class Played:
     slowly: list[str] = field(default_factory=list[str])
     ended: list[StopReason | None] = field(default_factory=list[StopReason | None])
     errors: list[str | None] = field(default_factory=list[str | None])
+    #: Of a model call whose answer comes from elsewhere.
+    token: bytes | None = None
 
     @activity.defn(name=Activity.OPEN_TURN)
     async def open(self, request: TurnRequest) -> TurnOpened:
@@ -53,11 +59,13 @@ class Played:
 
     @activity.defn(name=Activity.CALL_MODEL)
     async def model(self, call: ModelCall) -> ModelReply:
+        if self.trouble == "answers from elsewhere":
+            self.token = activity.info().task_token
+            activity.raise_complete_async()
         if call.step == self.calls:
             return ModelReply(call.seq + 1, StopReason.END_TURN, 1)
         queue = None if self.trouble == "cannot be handed over" else "queue"
-        asked = CallRef(f"call-{call.step}", queue, quick=queue is not None)
-        return ModelReply(call.seq + 1, StopReason.TOOL_USE, 1, (asked,))
+        return asks_for(CallRef(f"call-{call.step}", queue, quick=queue is not None), call.seq + 1)
 
     @activity.defn(name=Activity.RUN_QUICKLY)
     async def run_quickly(self, call: ToolCall) -> bool:
@@ -87,9 +95,13 @@ class Played:
         return [f"call-{number}" for number in range(self.calls)]
 
 
-async def turn(client: Client, played: Played, turns: int = 1) -> list[list[HistoryEvent]]:
-    """The histories of the runs that turns took, newest first, each of which replays."""
-    name = f"session-{uuid.uuid4()}"
+def asks_for(call: CallRef, seq: int) -> ModelReply:
+    return ModelReply(seq, StopReason.TOOL_USE, 1, (call,))
+
+
+@asynccontextmanager
+async def serving(client: Client, played: Played, *, remembered: int = 100) -> AsyncGenerator[None]:
+    """Workers, which keep so many runs in memory."""
     everything = [played.open, played.model, played.run_quickly, played.hand_over, played.close]
     async with (
         Worker(
@@ -98,9 +110,17 @@ async def turn(client: Client, played: Played, turns: int = 1) -> list[list[Hist
             workflows=[HarnessSession],
             activities=everything,
             workflow_runner=RUNNER,
+            max_cached_workflows=remembered,
         ),
         Worker(client, task_queue="queue", activities=[played.run_tool]),
     ):
+        yield
+
+
+async def turn(client: Client, played: Played, turns: int = 1) -> list[list[HistoryEvent]]:
+    """The histories of the runs that turns took, newest first, each of which replays."""
+    name = f"session-{uuid.uuid4()}"
+    async with serving(client, played):
         queue = tuple(TurnRequest(f"i-{number}") for number in range(turns))
         state = SessionState(grace_s=1, queue=queue, one_timer=True)
         await client.execute_workflow(HarnessSession.run, state, id=name, task_queue="main")
@@ -137,6 +157,26 @@ async def test_a_call_that_is_not_done_at_once_is_left_to_its_host(
     await turn(client, played)
     assert (played.quickly, played.slowly) == (played.asked, played.asked)
     assert played.ended == [StopReason.END_TURN]
+
+
+async def test_a_turn_that_is_cancelled_as_its_model_answers_begins_nothing(client: Client) -> None:
+    played = Played(calls=1, at_once=0, trouble="answers from elsewhere")
+    name = f"session-{uuid.uuid4()}"
+    state = SessionState(grace_s=1, queue=(TurnRequest("i"),), one_timer=True)
+    async with serving(client, played, remembered=0):
+        session = await client.start_workflow(HarnessSession.run, state, id=name, task_queue="main")
+        while played.token is None:
+            await asyncio.sleep(0.01)
+    # Nobody serves: the answer and the wish come to the session in one workflow task.
+    await session.signal(SIGNAL_CANCEL, CancelTurn("i"))
+    model = client.get_async_activity_handle(task_token=played.token)
+    await model.complete(asks_for(CallRef("call-0", "queue", quick=True), 2))
+    async with serving(client, played, remembered=0):
+        await session.result()
+    replayer = Replayer(workflows=[HarnessSession], workflow_runner=RUNNER)
+    await replayer.replay_workflow(await session.fetch_history())
+    assert played.slowly == []
+    assert played.ended == [StopReason.INTERRUPTED]
 
 
 async def test_a_turn_whose_own_step_fails_has_an_end(client: Client) -> None:

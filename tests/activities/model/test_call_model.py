@@ -21,6 +21,7 @@ from contracts.messages import (
 )
 from contracts.settings import Settings
 from contracts.tools import CallState
+from contracts.turn import MAX_ATTEMPTS, MODEL_ERRORS
 from store import Store
 from tests.activities.model.provider import LITELLM_WARNS
 from tests.activities.model.replay import (
@@ -36,6 +37,8 @@ from tests.activities.model.session import INVOCATION, SESSION, Session, at, run
 
 pytestmark = [pytest.mark.usefixtures("litellm_clients"), *LITELLM_WARNS]
 
+#: Before the second attempt.
+SOON = timedelta(seconds=0.1)
 DEMO = {"liteLlmModelConfig": {"modelId": "demo/scripted"}}
 
 
@@ -268,14 +271,14 @@ async def test_a_loop_with_its_results(session: Session) -> None:
     ("reply", "pause"),
     [
         (error(429, "slow down", retry_after="7"), timedelta(seconds=7)),
-        (error(500, "boom"), None),
-        (Reply(sse(chat_chunk({"content": "a"})), cut=True), None),
-        (chat({"content": "a"}, finish=None), None),
+        (error(500, "boom"), SOON),
+        (Reply(sse(chat_chunk({"content": "a"})), cut=True), SOON),
+        (chat({"content": "a"}, finish=None), SOON),
     ],
     ids=["rate limit", "server error", "cut", "no finish reason"],
 )
 async def test_what_may_pass_is_left_to_temporal(
-    session: Session, reply: Reply, pause: timedelta | None
+    session: Session, reply: Reply, pause: timedelta
 ) -> None:
     async with replaying(reply, chat({"content": "ok"})) as provider:
         await session.open(run_config(at(provider.url)), "hi")
@@ -288,6 +291,28 @@ async def test_what_may_pass_is_left_to_temporal(
         again = await session.call()
     message = await session.store.transcript.message(SESSION, again.seq)
     assert message.blocks == (TextBlock(text="ok"),)
+
+
+@pytest.mark.parametrize(
+    ("before", "pause"),
+    [(0, SOON), (3, 8 * SOON), (MODEL_ERRORS - 2, 64 * SOON), (MODEL_ERRORS - 1, None)],
+)
+async def test_errors_count_and_attempts_that_died_do_not(
+    session: Session, before: int, pause: timedelta | None
+) -> None:
+    beats: list[int] = []
+    session.temporal.info = replace(
+        session.temporal.info, attempt=MAX_ATTEMPTS - 1, heartbeat_details=[before]
+    )
+    session.temporal.on_heartbeat = beats.append
+    async with replaying(error(500, "boom")) as provider:
+        await session.open(run_config(at(provider.url)), "hi")
+        with pytest.raises(ApplicationError) as raised:
+            await session.call()
+    assert raised.value.type == ErrorType.MODEL_UNAVAILABLE
+    assert raised.value.non_retryable is (pause is None)
+    assert raised.value.next_retry_delay == pause
+    assert (beats[0], beats[-1]) == (before, before + 1), "what the next attempt is told"
 
 
 async def test_a_refusal_is_final_and_its_words_are_for_the_user_only(
