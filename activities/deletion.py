@@ -16,6 +16,7 @@ from temporalio.client import Client, RPCError, RPCStatusCode, WorkflowExecution
 from temporalio.exceptions import ApplicationError
 
 from activities.context import heartbeats
+from activities.mailboxes import end_mailbox, mailboxes_of
 from contracts.deletion import (
     DeletionActivity,
     DeletionKind,
@@ -29,6 +30,7 @@ from contracts.runs import AGENT_WORKFLOW
 from contracts.sessions import SessionRecord
 from contracts.settings import Settings
 from contracts.turn import SIGNAL_CANCEL, SIGNAL_TURN_ENDED, CancelTurn, TurnEnded
+from everloop.mailbox import MAILBOX
 from everloop.runs import WORKFLOW as RUN
 from store import Store
 
@@ -186,6 +188,8 @@ class DeletionActivities:
     async def _tell(self, key: str, deletion_id: str) -> None:
         """Tell the workflows that wait for a turn that nothing will come."""
         waiting = await self._store.deletions.keep_executions(deletion_id)
+        for mailbox in mailboxes_of(waiting):
+            await end_mailbox(self._client, mailbox)
         for workflow_id in waiting[:TOLD]:
             handle = self._client.get_workflow_handle(workflow_id)
             try:
@@ -208,11 +212,11 @@ class DeletionActivities:
         turns: what was asked and answered stands in their histories.
         """
         wanted = [f"WorkflowId = '{key}'", f"WorkflowId STARTS_WITH '{key}/agent/'"]
-        for start in range(0, len(beside), ASKED):
-            names = ", ".join(f"'{quoted(each)}'" for each in beside[start : start + ASKED])
-            wanted.append(
-                f"WorkflowType IN ('{RUN}', '{AGENT_WORKFLOW}') AND WorkflowId IN ({names})"
-            )
+        types = f"WorkflowType IN ('{RUN}', '{AGENT_WORKFLOW}', '{MAILBOX}')"
+        asked = (*beside, *mailboxes_of(beside))
+        for start in range(0, len(asked), ASKED):
+            names = ", ".join(f"'{quoted(each)}'" for each in asked[start : start + ASKED])
+            wanted.append(f"{types} AND WorkflowId IN ({names})")
         is_open = WorkflowExecutionStatus.RUNNING
         found: dict[tuple[str, str], bool] = {}
         for query in wanted:

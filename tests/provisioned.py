@@ -29,7 +29,7 @@ POLL_S = 0.01
 
 
 @contextmanager
-def temporal_server(log: Path) -> Generator[str]:
+def temporal_server(log: Path, *flags: str) -> Generator[str]:
     """A Temporal dev server; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -37,7 +37,7 @@ def temporal_server(log: Path) -> Generator[str]:
     command = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
     with log.open("w") as sink:
         process = subprocess.Popen(
-            [command, "server", "start-dev", "--headless", "--port", str(port)],
+            [command, "server", "start-dev", "--headless", "--port", str(port), *flags],
             stdout=sink,
             stderr=sink,
         )

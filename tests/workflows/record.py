@@ -7,6 +7,7 @@ of the same release, later: tool calls are tried at once.
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import sys
@@ -184,6 +185,22 @@ def run(stack: Stack) -> Made:
     return "WorkflowId = 'recorded-run'"
 
 
+def mailbox(stack: Stack) -> Made:
+    arn = stack.harness()
+    session = everloop.session_id(new_session())
+
+    async def through() -> None:
+        client = everloop.Client(await Client.connect(stack.temporal))
+        for prompt in ("Run the shell command `sleep 1`", "Count to 2"):
+            sent = await client.send(arn, prompt, session_id=session)
+        with contextlib.suppress(everloop.HarnessRefused):
+            await (await client.send("none", "Hello", session_id=session)).result()
+        await sent.result()
+
+    asyncio.run(through())
+    return "WorkflowType = 'HarnessMailbox'"
+
+
 def deleted(stack: Stack) -> Made:
     arn = stack.harness()
     session = begin(arn)
@@ -218,7 +235,8 @@ SCENARIOS: dict[str, Callable[[Stack], Made]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         *(text, tool, tool_left, parallel_tools, max_iterations, timeout, approval, decided),
-        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, provisioned, deleted),
+        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, mailbox, provisioned),
+        deleted,
         # Last, because it hurts.
         worker_killed,
     )
