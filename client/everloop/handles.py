@@ -76,7 +76,8 @@ class SentState(StrEnum):
     FAILED = "failed"
     #: The mailbox did not take it.
     REFUSED = "refused"
-    #: It never ran and never will: the mailbox was cancelled or terminated, as by a deletion.
+    #: It will not run: the mailbox was cancelled, terminated, or deleted with its session. A run
+    #: that ended so long ago that Temporal has forgotten it looks the same.
     GIVEN_UP = "given_up"
 
 
@@ -120,13 +121,11 @@ class SentRun:
         Raises:
             RPCError: Temporal, or a worker of Everloop's, does not answer.
         """
-        mailbox = self._signalled.id
         if (refused := await self._refused()) is not None:
             return refused
         if (state := await self._state_of_run()) is not None:
             return SentStanding(state)
-        described = await self._client.get_workflow_handle(mailbox).describe()
-        if described.status is WorkflowExecutionStatus.RUNNING:
+        if await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING:
             return SentStanding(SentState.QUEUED)
         # It may have run to its end in between.
         return SentStanding(await self._state_of_run() or SentState.GIVEN_UP)
@@ -173,13 +172,19 @@ class SentRun:
         return SentStanding(SentState.REFUSED, reasons[-1]) if reasons else None
 
     async def _state_of_run(self) -> SentState | None:
+        status = await self._status(self.run.id)
+        if status is None:
+            return None
+        if status is WorkflowExecutionStatus.RUNNING:
+            return SentState.RUNNING
+        done = status is WorkflowExecutionStatus.COMPLETED
+        return SentState.DONE if done else SentState.FAILED
+
+    async def _status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
+        """Of the newest run under an id; None when Temporal has none."""
         try:
-            found = await self._client.get_workflow_handle(self.run.id).describe()
+            return (await self._client.get_workflow_handle(workflow_id).describe()).status
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
             return None
-        if found.status is WorkflowExecutionStatus.RUNNING:
-            return SentState.RUNNING
-        done = found.status is WorkflowExecutionStatus.COMPLETED
-        return SentState.DONE if done else SentState.FAILED
