@@ -144,21 +144,27 @@ class DeletionActivities:
     @activity.defn(name=DeletionActivity.CLAIM_AGENTS)
     async def claim_agents(self, order: DeletionOrder) -> OpenDeletions:
         """Open deletions for sessions of the session's agents, some at a time."""
-        return OpenDeletions(await self._store.deletions.claim_agents(order.deletion_id))
+        found = await self._store.deletions.claim_agents(order.deletion_id, order.after)
+        return OpenDeletions(found, last=found[-1] if found else None)
 
     @activity.defn(name=DeletionActivity.EXPIRE)
-    async def expire(self) -> OpenDeletions:
-        """Open deletions for what is too old; those and whatever else is open."""
+    async def expire(self, after: str | None = None) -> OpenDeletions:
+        """Open deletions for what is too old; a page of those and of whatever else is open.
+
+        Args:
+            after: the last one of the page before.
+        """
         now = datetime.now(UTC)
         if (days := self._settings.retention_days) is not None:
             before = now - timedelta(days=days)
             await self._store.deletions.expire(self._settings.account, before=before)
         if (days := self._settings.receipt_days) is not None:
             await self._store.deletions.forget_receipts(before=now - timedelta(days=days))
-        left = await self._store.deletions.left_open()
+        left = await self._store.deletions.left_open(after)
         return OpenDeletions(
             sessions=tuple(id_ for id_, kind in left if kind is DeletionKind.SESSION),
             actors=tuple(id_ for id_, kind in left if kind is DeletionKind.ACTOR),
+            last=left[-1][0] if left else None,
         )
 
     async def _session(self, key: str) -> SessionRecord | None:
