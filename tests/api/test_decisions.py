@@ -52,6 +52,13 @@ async def test_the_inbox_lists_and_shows(live: Live):
     assert theirs.json == {"decisions": []}
     whole = (await send(live, "GET", f"{INBOX}/{decision['decisionId']}")).json["decision"]
     assert (whole["votes"], whole["agreed"], whole["resumedBy"]) == ([], [], None)
+    assert {name: whole[name] for name in decision} == decision
+    assert set(whole) == {
+        *("decisionId", "status", "harnessId", "harnessVersion", "runtimeSessionId", "rootSession"),
+        *("invocationId", "toolUseId", "tool", "runBy", "proposedArguments", "arguments", "digest"),
+        *("revision", "rule", "deciders", "required", "onTimeout", "escalated", "requestedAt"),
+        *("dueAt", "decidedAt", "decidedBy", "votes", "agreed", "resumedBy"),
+    }
 
 
 async def test_a_list_leaves_out_long_arguments(live: Live):
