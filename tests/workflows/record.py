@@ -167,22 +167,32 @@ def agent_cancelled(stack: Stack) -> Made:
 
 
 def run(stack: Stack) -> Made:
+    return asked_and_answered(stack, "recorded-run", parks=False)
+
+
+def run_parked(stack: Stack) -> Made:
+    return asked_and_answered(stack, "recorded-parked", parks=True)
+
+
+def asked_and_answered(stack: Stack, name: str, *, parks: bool) -> Made:
+    """A run that asks a person, who answers at once, or after it has begun to wait for days."""
     arn = stack.harness(tools=[APPROVAL])
     session = everloop.session_id(new_session())
 
-    async def begun() -> everloop.RunHandle[None]:
-        client = everloop.Client(await Client.connect(stack.temporal))
-        return await client.start(arn, "Ask for approval", id="recorded-run", session_id=session)
-
     async def through() -> None:
-        handle = await begun()
+        client = everloop.Client(await Client.connect(stack.temporal))
+        handle = await client.start(arn, "Ask for approval", id=name, session_id=session)
         (decision,) = await asyncio.to_thread(wait_until, lambda: waiting(stack, session))
+        described = client.temporal.get_workflow_handle(name)
+        began = (await described.describe()).run_id
+        while parks and (await described.describe()).run_id == began:
+            await asyncio.sleep(1)
         call = (decision["toolUseId"], "yes")
         await asyncio.to_thread(stack.invoke, arn, session, answer(call))
         await handle.result()
 
     asyncio.run(through())
-    return "WorkflowId = 'recorded-run'"
+    return f"WorkflowId = '{name}'"
 
 
 def mailbox(stack: Stack) -> Made:
@@ -235,7 +245,8 @@ SCENARIOS: dict[str, Callable[[Stack], Made]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         *(text, tool, tool_left, parallel_tools, max_iterations, timeout, approval, decided),
-        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, mailbox, provisioned),
+        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, run_parked),
+        *(mailbox, provisioned),
         deleted,
         # Last, because it hurts.
         worker_killed,
