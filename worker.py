@@ -54,6 +54,7 @@ from environments.snapshot_work import SnapshotWork
 from environments.turn_files import TurnFilesWatch
 from store import Store, ring_of
 from workflows.deletion import DeleteActor, DeleteSession
+from workflows.mailbox import HarnessMailbox
 from workflows.notices import DeliverNotice
 from workflows.provisioning import Provisioning
 from workflows.retention import Retention
@@ -106,6 +107,7 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
                 HarnessSession,
                 RunHarness,
                 RunAgent,
+                HarnessMailbox,
                 Provisioning,
                 DeleteSession,
                 DeleteActor,

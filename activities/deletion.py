@@ -16,6 +16,7 @@ from temporalio.client import Client, RPCError, RPCStatusCode, WorkflowExecution
 from temporalio.exceptions import ApplicationError
 
 from activities.context import heartbeats
+from activities.mailboxes import end_mailbox, mailboxes_of
 from contracts.deletion import (
     DeletionActivity,
     DeletionKind,
@@ -29,6 +30,7 @@ from contracts.runs import AGENT_WORKFLOW
 from contracts.sessions import SessionRecord
 from contracts.settings import Settings
 from contracts.turn import SIGNAL_CANCEL, SIGNAL_TURN_ENDED, CancelTurn, TurnEnded
+from everloop.mailbox import MAILBOX
 from everloop.runs import WORKFLOW as RUN
 from store import Store
 
@@ -142,21 +144,27 @@ class DeletionActivities:
     @activity.defn(name=DeletionActivity.CLAIM_AGENTS)
     async def claim_agents(self, order: DeletionOrder) -> OpenDeletions:
         """Open deletions for sessions of the session's agents, some at a time."""
-        return OpenDeletions(await self._store.deletions.claim_agents(order.deletion_id))
+        found = await self._store.deletions.claim_agents(order.deletion_id, order.after)
+        return OpenDeletions(found, last=found[-1] if found else None)
 
     @activity.defn(name=DeletionActivity.EXPIRE)
-    async def expire(self) -> OpenDeletions:
-        """Open deletions for what is too old; those and whatever else is open."""
+    async def expire(self, after: str | None = None) -> OpenDeletions:
+        """Open deletions for what is too old; a page of those and of whatever else is open.
+
+        Args:
+            after: the last one of the page before.
+        """
         now = datetime.now(UTC)
         if (days := self._settings.retention_days) is not None:
             before = now - timedelta(days=days)
             await self._store.deletions.expire(self._settings.account, before=before)
         if (days := self._settings.receipt_days) is not None:
             await self._store.deletions.forget_receipts(before=now - timedelta(days=days))
-        left = await self._store.deletions.left_open()
+        left = await self._store.deletions.left_open(after)
         return OpenDeletions(
             sessions=tuple(id_ for id_, kind in left if kind is DeletionKind.SESSION),
             actors=tuple(id_ for id_, kind in left if kind is DeletionKind.ACTOR),
+            last=left[-1][0] if left else None,
         )
 
     async def _session(self, key: str) -> SessionRecord | None:
@@ -186,6 +194,8 @@ class DeletionActivities:
     async def _tell(self, key: str, deletion_id: str) -> None:
         """Tell the workflows that wait for a turn that nothing will come."""
         waiting = await self._store.deletions.keep_executions(deletion_id)
+        for mailbox in mailboxes_of(waiting):
+            await end_mailbox(self._client, mailbox)
         for workflow_id in waiting[:TOLD]:
             handle = self._client.get_workflow_handle(workflow_id)
             try:
@@ -208,11 +218,11 @@ class DeletionActivities:
         turns: what was asked and answered stands in their histories.
         """
         wanted = [f"WorkflowId = '{key}'", f"WorkflowId STARTS_WITH '{key}/agent/'"]
-        for start in range(0, len(beside), ASKED):
-            names = ", ".join(f"'{quoted(each)}'" for each in beside[start : start + ASKED])
-            wanted.append(
-                f"WorkflowType IN ('{RUN}', '{AGENT_WORKFLOW}') AND WorkflowId IN ({names})"
-            )
+        types = f"WorkflowType IN ('{RUN}', '{AGENT_WORKFLOW}', '{MAILBOX}')"
+        asked = (*beside, *mailboxes_of(beside))
+        for start in range(0, len(asked), ASKED):
+            names = ", ".join(f"'{quoted(each)}'" for each in asked[start : start + ASKED])
+            wanted.append(f"{types} AND WorkflowId IN ({names})")
         is_open = WorkflowExecutionStatus.RUNNING
         found: dict[tuple[str, str], bool] = {}
         for query in wanted:

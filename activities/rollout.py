@@ -29,6 +29,7 @@ from contracts.notices import WORKFLOW_NOTICE
 from contracts.provisioning import WORKFLOW_PROVISIONING
 from contracts.runs import AGENT_WORKFLOW
 from contracts.turn import WORKFLOW as SESSION
+from everloop.mailbox import MAILBOX
 from everloop.runs import WORKFLOW as RUN
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ WORKFLOWS = (
     SESSION,
     RUN,
     AGENT_WORKFLOW,
+    MAILBOX,
     WORKFLOW_PROVISIONING,
     deletions.WORKFLOW_DELETE_SESSION,
     deletions.WORKFLOW_DELETE_ACTOR,

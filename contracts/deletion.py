@@ -50,11 +50,13 @@ class DeletionOrder:
         deletion_id: which; the store knows of what.
         session: whose environment is still to be dropped, once everything else is gone.
         queue: the task queue of the host that has it.
+        after: of the deletions below it, only those whose ids come behind this one.
     """
 
     deletion_id: str
     session: str | None = None
     queue: str | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,17 @@ class RunsEnded:
 
 @dataclass(frozen=True)
 class OpenDeletions:
-    """Deletions that are to be carried out next; none when there is nothing left."""
+    """Deletions that are to be carried out next; none when there is nothing left.
+
+    Attributes:
+        sessions: of sessions.
+        actors: of actors.
+        last: the last of both, behind which the next page begins.
+    """
 
     sessions: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
+    last: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class SessionStatus(StrEnum):
 
     #: A turn runs.
     RUNNING = "running"
-    #: No turn runs, and calls wait for people.
+    #: Calls wait for people, and no turn runs; or all that it does is to wait for agents that do.
     WAITING = "waiting"
     #: Neither.
     IDLE = "idle"

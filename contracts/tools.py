@@ -9,6 +9,7 @@ OUTPUT_TOOL = "structured_output"
 
 #: The namespace of `shell` and `file_operations` in `allowedTools`.
 BUILTIN = "builtin"
+BUILTIN_NAMES = ("shell", "file_operations")
 
 
 class ToolKind(StrEnum):

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Row
 from contracts.deletion import DeletionKind, DeletionReason, DeletionRecord
 from contracts.errors import AwsError, ServiceError
 from contracts.records import InvocationState
+from store.decision_tables import OPEN, decision
 from store.deletion_rows import delete_batch
 from store.deletion_tables import deletion
 from store.engine import Database
@@ -37,9 +38,10 @@ _OPEN = sa.select(deletion).where(
 _LEFT_OPEN = (
     sa.select(deletion.c.id, deletion.c.kind)
     .where(deletion.c.completed_at.is_(None))
-    .order_by(deletion.c.requested_at)
+    .order_by(deletion.c.requested_at, deletion.c.id)
     .limit(PAGE)
 )
+_AGE = sa.tuple_(deletion.c.requested_at, deletion.c.id)
 _MARK = sa.update(session).where(session.c.key == sa.bindparam("key_")).values(deleting=True)
 _COMPLETE = (
     sa.update(deletion)
@@ -58,10 +60,20 @@ _BUSY = (
     )
     .exists()
 )
+_HAS_TIME = (
+    sa.select(decision.c.id)
+    .where(
+        decision.c.session == session.c.key,
+        OPEN,
+        decision.c.due_at > sa.bindparam("now_", type_=decision.c.due_at.type),
+    )
+    .exists()
+)
 _IN_USE = sa.or_(
     session.c.active_at >= sa.bindparam("before_", type_=session.c.active_at.type),
     session.c.running.is_not(None),
     _BUSY,
+    _HAS_TIME,
 )
 
 
@@ -115,7 +127,7 @@ _ADOPT = (
 _OF_PARENT = deletion.c.parent == sa.bindparam("parent_")
 _OPEN_AGENTS = (
     sa.select(deletion.c.id)
-    .where(_OF_PARENT, deletion.c.completed_at.is_(None))
+    .where(_OF_PARENT, deletion.c.completed_at.is_(None), deletion.c.id > sa.bindparam("after_"))
     .order_by(deletion.c.id)
     .limit(PAGE)
 )
@@ -203,13 +215,17 @@ class Deletions:
 
         return await self._database.write(work)
 
-    async def claim_agents(self, deletion_id: str) -> tuple[str, ...]:
+    async def claim_agents(self, deletion_id: str, after: str | None = None) -> tuple[str, ...]:
         """Open the deletions of sessions in which agents of a session ran, and count them.
 
         Whoever went on with such a session, and however it was used since: it goes.
 
+        Args:
+            deletion_id: the deletion of the session.
+            after: only deletions whose ids come behind this one.
+
         Returns:
-            Ids of deletions to carry out, `PAGE` at most; none when all are complete.
+            Ids of deletions to carry out, in their order; none when all are complete.
         """
 
         def work(connection: Connection) -> tuple[str, ...]:
@@ -223,8 +239,8 @@ class Deletions:
                 made = _begin(connection, order.account, kind, key, order.requested_by, reason)
                 adopted = connection.execute(_ADOPT, {"id_": made.id, "parent_": order.id})
                 _count(connection, order.id, {"agent_sessions": adopted.rowcount})
-            open_ones = connection.execute(_OPEN_AGENTS, {"parent_": order.id}).scalars().all()
-            return tuple(open_ones)
+            named = {"parent_": order.id, "after_": after or ""}
+            return tuple(connection.execute(_OPEN_AGENTS, named).scalars().all())
 
         return await self._database.write(work)
 
@@ -254,10 +270,14 @@ class Deletions:
         return () if row is None else row.executions or ()
 
     async def expire(self, account: str, *, before: datetime) -> None:
-        """Open the deletions of the sessions, `PAGE` at most, that were last active before."""
+        """Open the deletions of the sessions, `PAGE` at most, that were last active before.
+
+        One in which people still have time to decide is kept, and so are those above it.
+        """
 
         def work(connection: Connection) -> None:
-            expired = connection.execute(_EXPIRED, {"account_": account, "before_": before})
+            named = {"account_": account, "before_": before, "now_": datetime.now(UTC)}
+            expired = connection.execute(_EXPIRED, named)
             for key in expired.scalars().all():
                 connection.execute(_MARK, {"key_": key})
                 kind, reason = DeletionKind.SESSION, DeletionReason.RETENTION
@@ -270,9 +290,17 @@ class Deletions:
         old = sa.delete(deletion).where(deletion.c.completed_at < before)
         await self._database.write(lambda connection: connection.execute(old))
 
-    async def left_open(self) -> tuple[tuple[str, DeletionKind], ...]:
-        """Deletions that are not complete, the oldest first, `PAGE` at most."""
-        rows = await self._database.read(lambda connection: connection.execute(_LEFT_OPEN).all())
+    async def left_open(self, after: str | None = None) -> tuple[tuple[str, DeletionKind], ...]:
+        """Deletions that are not complete, the oldest first, `PAGE` at most.
+
+        Args:
+            after: only those that were asked for after this one.
+        """
+        statement = _LEFT_OPEN
+        if after is not None:
+            place = sa.select(deletion.c.requested_at, deletion.c.id).where(deletion.c.id == after)
+            statement = statement.where(_AGE > place.scalar_subquery())
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
         return tuple((row.id, DeletionKind(row.kind)) for row in rows)
 
     async def subject(self, deletion_id: str) -> str | None:

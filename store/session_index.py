@@ -32,9 +32,18 @@ _WAITS = (
     .exists()
 )
 _ASKS = sa.select(decision.c.id).where(decision.c.session == session.c.key, OPEN).exists()
+_BELOW = (
+    sa.select(invocation.c.invocation_id)
+    .where(
+        invocation.c.session == session.c.key,
+        invocation.c.invocation_id == session.c.running,
+        invocation.c.waits_below,
+    )
+    .exists()
+)
 _STATUS = sa.case(
-    (session.c.running.is_not(None), SessionStatus.RUNNING.value),
-    (sa.or_(_WAITS, _ASKS), SessionStatus.WAITING.value),
+    (sa.and_(session.c.running.is_not(None), ~_BELOW), SessionStatus.RUNNING.value),
+    (sa.or_(session.c.running.is_not(None), _WAITS, _ASKS), SessionStatus.WAITING.value),
     else_=SessionStatus.IDLE.value,
 )
 _SHOWN = sa.select(session, _STATUS.label("status"))

@@ -36,13 +36,13 @@ def unused_port() -> int:
 
 
 @contextmanager
-def temporal_server(log: Path, *, port: int = 0) -> Generator[str]:
+def temporal_server(log: Path, *flags: str, port: int = 0) -> Generator[str]:
     """A Temporal dev server, on that port or a free one; its address."""
     port = port or unused_port()
     command = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
     with log.open("w") as sink:
         process = subprocess.Popen(
-            [command, "server", "start-dev", "--headless", "--port", str(port)],
+            [command, "server", "start-dev", "--headless", "--port", str(port), *flags],
             stdout=sink,
             stderr=sink,
         )

@@ -10,13 +10,15 @@ In order, for a session:
 6. Once its agents' sessions are gone, too, the receipt is completed; from then on it does not name
    what was deleted.
 
-A host that does not answer is asked again until it does; the rest is gone by then. An actor's
-sessions are deleted one by one, as sessions are, until none is left.
+A host that does not answer is asked again until it does; the rest is gone by then, and nothing
+waits for it but the receipts above. An actor's sessions are deleted as sessions are, some at a
+time, until none is left.
 
 It never gives up, never sees what it deletes, and every part of it may run again.
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from types import NoneType
 from typing import TypeVar
@@ -50,6 +52,8 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 #: Until the deletion of one session that somebody else began is looked at again.
 LOOK_AGAIN = timedelta(seconds=1)
+#: Until the next page of deletions begins beside one that takes long, as when a host is away.
+PATIENCE_S = 60.0
 
 
 _Result = TypeVar("_Result")
@@ -99,14 +103,70 @@ class DeleteActor:
         Args:
             order: names the deletion.
         """
+        going = Going()
         while True:
             claimed = await _do(DeletionActivity.CLAIM_SESSIONS, order, OpenDeletions)
+            await going.begin(claimed.sessions)
             if not claimed.sessions:
-                break
-            await delete_all(claimed.sessions)
-            if workflow.info().is_continue_as_new_suggested():
+                if await going.over():
+                    break
+            elif workflow.info().is_continue_as_new_suggested():
+                await going.over()
                 workflow.continue_as_new(order)
         await _do(DeletionActivity.COMPLETE_DELETION, order)
+
+
+class Going:
+    """Deletions that were begun. One that takes long goes on beside those that come next."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        #: Runs of earlier releases wait for all of what they began together.
+        self.patient = workflow.patched("one-holds-up-none")
+
+    async def begin(
+        self, deletion_ids: tuple[str, ...], kind: str = WORKFLOW_DELETE_SESSION
+    ) -> None:
+        """Begin deletions, and wait for them for a while.
+
+        Args:
+            deletion_ids: those that were begun before are waited for, too.
+            kind: the workflow that carries them out.
+        """
+        for each in deletion_ids:
+            if each not in self._tasks:
+                self._tasks[each] = asyncio.create_task(self._delete(each, kind))
+        if asked := [self._tasks[each] for each in deletion_ids]:
+            await workflow.wait(asked, timeout=PATIENCE_S if self.patient else None)
+        over = [each for each, task in self._tasks.items() if task.done()]
+        for each in over:
+            self._tasks.pop(each).result()
+
+    async def over(self) -> bool:
+        """Wait for all; whether none had to be waited for."""
+        left = list(self._tasks.values())
+        await asyncio.gather(*left)
+        self._tasks.clear()
+        return not left
+
+    async def _delete(self, deletion_id: str, kind: str) -> None:
+        wait = LOOK_AGAIN
+        while True:
+            try:
+                return await workflow.execute_child_workflow(
+                    kind,
+                    DeletionOrder(deletion_id),
+                    id=deletion_id,
+                    task_queue=TASK_QUEUE,
+                    parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                )
+            except WorkflowAlreadyStartedError:
+                # Somebody else carries it out. What is over by then is carried out at once.
+                await workflow.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+                if not self.patient:
+                    return None
 
 
 async def _delete_agents(order: DeletionOrder) -> None:
@@ -114,29 +174,17 @@ async def _delete_agents(order: DeletionOrder) -> None:
     # Deletions that began in earlier releases end as they began.
     if not workflow.patched("agents-go-too"):
         return
+    going, after = Going(), None
     while True:
-        claimed = await _do(DeletionActivity.CLAIM_AGENTS, order, OpenDeletions)
-        if not claimed.sessions:
+        page = replace(order, after=after)
+        claimed = await _do(DeletionActivity.CLAIM_AGENTS, page, OpenDeletions)
+        await going.begin(claimed.sessions)
+        if claimed.sessions:
+            after = claimed.last if going.patient else None
+        elif await going.over() and after is None:
             return
-        await delete_all(claimed.sessions)
-
-
-async def delete_all(deletion_ids: tuple[str, ...], kind: str = WORKFLOW_DELETE_SESSION) -> None:
-    """Carry out deletions, all at the same time; those that run already are left to themselves."""
-    await asyncio.gather(*(_delete(deletion_id, kind) for deletion_id in deletion_ids))
-
-
-async def _delete(deletion_id: str, kind: str) -> None:
-    try:
-        await workflow.execute_child_workflow(
-            kind,
-            DeletionOrder(deletion_id),
-            id=deletion_id,
-            task_queue=TASK_QUEUE,
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-        )
-    except WorkflowAlreadyStartedError:
-        await workflow.sleep(LOOK_AGAIN)
+        else:
+            after = None
 
 
 async def _do(

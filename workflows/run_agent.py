@@ -127,5 +127,8 @@ class RunAgent(RunHarness):
             raise RefusedAgent
         return self._admitted
 
+    def _park(self) -> None:
+        """Nothing: the calling turn starts it anew when it waits."""
+
     def _renew(self) -> NoReturn:
         workflow.continue_as_new(replace(self._call, again=True))

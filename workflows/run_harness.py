@@ -6,6 +6,8 @@ In order:
 3. The workflow waits for the session's signal that a turn has ended. A turn that ends because
    people must act is no end: whoever answers resumes it, and its end is signalled here, too.
 4. From time to time it asks the store, so that a signal which was lost costs time and no result.
+   The first time that it finds the turn waiting for people so, it continues-as-new, so that the
+   newest code waits for them.
 5. It reads the result and returns it, or fails with the reason.
 
 Cancelled, or out of time, it has the turn interrupted and what waits for people withdrawn, and ends
@@ -38,6 +40,9 @@ LAST_CHECK = timedelta(hours=6)
 STOP_WAIT = timedelta(seconds=60)
 #: The session is asked again after so long.
 STOP_CHECK = timedelta(seconds=5)
+
+#: Guards what runs of 0.1.0's first histories did not do when people were waited for.
+PARKS = "parks"
 
 _ABANDONED = RunFailure(
     STOPPED,
@@ -144,10 +149,20 @@ class RunHarness:
                     return state
             if workflow.info().is_continue_as_new_suggested():
                 self._renew()
+            if state.waiting and not heard:
+                self._park()
             check = min(check * 2, LAST_CHECK)
 
+    def _park(self) -> None:
+        """Have the newest code wait for people, once."""
+        if workflow.info().continued_run_id is None and workflow.patched(PARKS):
+            self._renew()
+
     def _renew(self) -> NoReturn:
-        workflow.continue_as_new(replace(self._run, deadline_s=self._deadline_s))
+        workflow.continue_as_new(
+            replace(self._run, deadline_s=self._deadline_s),
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     async def _hear(self, patience: timedelta) -> bool:
         """Wait for news; False when none came in time."""

@@ -1,7 +1,8 @@
 """From what a program asks of a harness to an invocation in the store."""
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+import json
+from dataclasses import asdict, dataclass, fields, replace
 
 from contracts.agents import Lineage
 from contracts.errors import AwsError, ServiceError, invalid
@@ -107,6 +108,12 @@ async def admit(
 
 
 def _check(run: HarnessRun) -> None:
+    for member in fields(run):
+        try:
+            json.dumps(getattr(run, member.name), ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:
+            # Python reads more as JSON than can be written.
+            raise invalid(member.name, "must be Unicode text and finite numbers") from None
     if not run.prompt:
         raise invalid("prompt", "must hold text")
     if run.session_id is not None and not RUNTIME_SESSION_ID.fullmatch(run.session_id):

@@ -8,10 +8,11 @@ from pydantic import Field
 from api.context import Context
 from api.own.request import OwnRequest
 from contracts.agents import AGENTS
+from contracts.allowed_tools import is_allowed
 from contracts.approvals import Approvals, judge
 from contracts.base import WireValue
 from contracts.harness import HarnessConfig
-from contracts.tools import BUILTIN, Repeat, ToolKind, ToolSpec
+from contracts.tools import BUILTIN, BUILTIN_NAMES, Repeat, ToolKind, ToolSpec
 
 
 class DryRun(WireValue):
@@ -56,6 +57,7 @@ async def dry_run(context: Context, request: OwnRequest) -> Mapping[str, Any]:
         "harnessId": harness.harness_id,
         "harnessVersion": harness.version,
         "tool": f"@{namespace}/{name}",
+        "offered": _is_offered(namespace, name, harness.config),
         **judgement.model_dump(mode="json", exclude_none=True),
     }
 
@@ -68,3 +70,13 @@ def _pair(tool: str, config: HarnessConfig) -> tuple[str, str]:
     if any(each.name == tool for each in config.extensions.agents or ()):
         return AGENTS, tool
     return (tool if any(each.name == tool for each in config.tools) else BUILTIN), tool
+
+
+def _is_offered(namespace: str, name: str, config: HarnessConfig) -> bool:
+    """Whether the harness's model is shown the tool; a name with a mistake in it is none."""
+    known = {
+        *((BUILTIN, each) for each in BUILTIN_NAMES),
+        *((each.name, each.name) for each in config.tools),
+        *((AGENTS, each.name) for each in config.extensions.agents or ()),
+    }
+    return (namespace, name) in known and is_allowed(namespace, name, config.allowed_tools)

@@ -99,8 +99,8 @@ async def _decision_page(
     refusal: ServiceError | None = None,
 ) -> Response:
     told = (await decisions.get_decision(context, request))["decision"]
-    deciders: dict[str, list[str]] = told.get("deciders") or {"users": [], "roles": []}
-    names = [*deciders["users"], *(f"role {each}" for each in deciders["roles"])]
+    votes = [{**each, "shown": _voted(each)} for each in told["votes"]]
+    edited = told["proposedArguments"] != told["arguments"]
     arguments = _pretty(told["arguments"])
     session = (
         f"{PREFIX}harnesses/{quote(told['harnessId'], safe='')}"
@@ -109,8 +109,10 @@ async def _decision_page(
     return page(
         "decision",
         code=200 if refusal is None else error_answer(refusal.detail, None).status,
-        decision=told,
-        deciders=", ".join(names) or "anybody",
+        decision={**told, "votes": votes},
+        deciders=_names(told.get("deciders")),
+        escalates_to="escalateTo" in told and _names(told["escalateTo"]["deciders"]),
+        proposed=_pretty(told["proposedArguments"]) if edited else None,
         arguments=arguments,
         answers=told["runBy"] == "caller" and told["required"] == 1,
         files=f"{session}/files/browse",
@@ -120,6 +122,18 @@ async def _decision_page(
         messages=await _said_before(context, told["decisionId"]),
         **_fields(principal),
     )
+
+
+def _names(deciders: dict[str, list[str]] | None) -> str:
+    given = deciders or {"users": [], "roles": []}
+    names = [*given["users"], *(f"role {each}" for each in given["roles"])]
+    return ", ".join(names) or "anybody"
+
+
+def _voted(vote: dict[str, Any]) -> str | None:
+    """What a vote says beside its reason: edited arguments, an answer, or why it did not count."""
+    said = None if vote["arguments"] is None else _pretty(vote["arguments"])
+    return said or vote["answer"] or vote["refusal"]
 
 
 async def _vote(context: Context, request: OwnRequest, form: Mapping[str, str]) -> dict[str, Any]:

@@ -74,10 +74,19 @@ def read_value(kind: type[_Value], value: Any, *, path: str = "") -> _Value:
         return kind.model_validate(value)
     except ValidationError as error:
         faults = Faults()
-        for each in error.errors(include_url=False, include_input=False, include_context=False):
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        places = [each["loc"] for each in found]
+        for each in found:
+            place = each["loc"]
+            if each["type"] == "too_short" and any(
+                place == other[: len(place)] and place != other for other in places
+            ):
+                # What is wrong within does not count: pydantic finds the rest too short.
+                continue
             steps = [path] if path else []
-            steps += [str(step) for step in each["loc"]]
-            faults.add(".".join(steps) or "body", each["msg"])
+            steps += [str(step) for step in place]
+            message = each["msg"].removeprefix("Value error, ").replace("Tuple", "List")
+            faults.add(".".join(steps) or "body", message)
         faults.raise_if_any()
         raise
 

@@ -11,7 +11,7 @@ from everloop.session_ids import session_id
 from everloop.types import StopReason, TokenUsage
 
 if TYPE_CHECKING:
-    from everloop.client import Client, RunHandle, connect
+    from everloop.client import Client, connect
     from everloop.errors import (
         HarnessError,
         HarnessFailed,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         HarnessTimedOut,
         OutputMissing,
     )
+    from everloop.handles import RunHandle, SentRun, SentStanding, SentState
     from everloop.options import RunOptions
     from everloop.results import HarnessResult
     from everloop.schedules import Schedules
@@ -34,6 +35,9 @@ __all__ = [
     "RunHandle",
     "RunOptions",
     "Schedules",
+    "SentRun",
+    "SentStanding",
+    "SentState",
     "StopReason",
     "TokenUsage",
     "connect",
@@ -44,7 +48,10 @@ __all__ = [
 #: import takes longer than all the rest.
 _LATE = {
     "Client": "everloop.client",
-    "RunHandle": "everloop.client",
+    "RunHandle": "everloop.handles",
+    "SentRun": "everloop.handles",
+    "SentStanding": "everloop.handles",
+    "SentState": "everloop.handles",
     "connect": "everloop.client",
     "HarnessError": "everloop.errors",
     "HarnessFailed": "everloop.errors",

@@ -6,57 +6,21 @@ result = await client.run("my-harness", "Investigate order 42")
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from temporalio.client import Client as TemporalClient
-from temporalio.client import WorkflowFailureError
 from temporalio.client import WorkflowHandle as TemporalHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from everloop.errors import error_of
+from everloop.handles import RunHandle, SentRun
+from everloop.mailbox import KEY, MAILBOX, SIGNAL_RUN, mailbox_id, run_id
 from everloop.options import RunOptions, input_of
-from everloop.output import OutputType, asked
-from everloop.results import HarnessResult, result_of
+from everloop.output import asked
+from everloop.results import HarnessResult
 from everloop.runs import TASK_QUEUE, WORKFLOW, HarnessOutcome
 
 T = TypeVar("T")
-
-
-class RunHandle(Generic[T]):
-    """A run that was started. It goes on whether anybody holds its handle or not."""
-
-    def __init__(
-        self, handle: TemporalHandle[Any, HarnessOutcome], wanted: OutputType[T] | None
-    ) -> None:
-        """Wrap the handle of a `RunHarness` workflow."""
-        self._handle = handle
-        self._wanted = wanted
-
-    @property
-    def id(self) -> str:
-        """The run's id, which is its workflow's."""
-        return self._handle.id
-
-    async def result(self) -> HarnessResult[T]:
-        """Wait for the end.
-
-        Raises:
-            HarnessError: the run failed, see its subclasses.
-            WorkflowFailureError: it was cancelled or terminated.
-        """
-        try:
-            outcome = await self._handle.result()
-        except WorkflowFailureError as failed:
-            error = error_of(failed.cause)
-            if error is None:
-                raise
-            raise error from failed
-        return result_of(outcome, self._wanted)
-
-    async def cancel(self) -> None:
-        """Ask the run to end: its turn is interrupted, what waits for people is withdrawn."""
-        await self._handle.cancel()
 
 
 class Client:
@@ -189,6 +153,54 @@ class Client:
         """
         handle = await self.start(harness, prompt, output=output, id=id, **options)
         return await handle.result()
+
+    async def send(
+        self,
+        harness: str,
+        prompt: str,
+        *,
+        key: str | None = None,
+        output: type[Any] | Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> SentRun:
+        """Send a session something to do and forget it: signal-with-start of its mailbox.
+
+        The session's mailbox runs what it is sent one after the other, people who are waited for
+        included, and a failure does not stop what comes next.
+
+        Args:
+            harness: see `start`; one spelling of it has one mailbox for each session.
+            prompt: what the user says.
+            key: names the request in its session: what is sent again under it is not done again.
+                `[a-zA-Z0-9][a-zA-Z0-9._:-]{0,199}`. Left out, each call is a request of its own.
+            output: see `start`.
+            **options: see `RunOptions`; `session_id` must be there.
+
+        Returns:
+            Where to look, for who wants to.
+
+        Raises:
+            ValueError: there is no `session_id`, or `key` is not of that form.
+            RPCError: Temporal did not take it.
+        """
+        session_id = options.get("session_id")
+        if session_id is None:
+            raise ValueError("session_id: say which session; everloop.session_id(...) makes an id")
+        key = uuid.uuid4().hex if key is None else key
+        if not KEY.fullmatch(key):
+            raise ValueError(f"key: must match {KEY.pattern}")
+        wanted = asked(output)
+        mailbox = mailbox_id(harness, session_id)
+        signalled: TemporalHandle[Any, Any] = await self.temporal.start_workflow(
+            MAILBOX,
+            id=mailbox,
+            task_queue=TASK_QUEUE,
+            start_signal=SIGNAL_RUN,
+            start_signal_args=[input_of(harness, prompt, wanted, key=key, **options)],
+            static_summary=f"mailbox of harness {harness}",
+        )
+        run = self.temporal.get_workflow_handle(run_id(mailbox, key), result_type=HarnessOutcome)
+        return SentRun(key, self.temporal, signalled, RunHandle(run, wanted))
 
 
 async def connect(address: str = "localhost:7233", *, namespace: str = "default") -> Client:

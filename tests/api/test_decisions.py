@@ -52,6 +52,13 @@ async def test_the_inbox_lists_and_shows(live: Live):
     assert theirs.json == {"decisions": []}
     whole = (await send(live, "GET", f"{INBOX}/{decision['decisionId']}")).json["decision"]
     assert (whole["votes"], whole["agreed"], whole["resumedBy"]) == ([], [], None)
+    assert {name: whole[name] for name in decision} == decision
+    assert set(whole) == {
+        *("decisionId", "status", "harnessId", "harnessVersion", "runtimeSessionId", "rootSession"),
+        *("invocationId", "toolUseId", "tool", "runBy", "proposedArguments", "arguments", "digest"),
+        *("revision", "rule", "deciders", "required", "onTimeout", "escalated", "requestedAt"),
+        *("dueAt", "decidedAt", "decidedBy", "votes", "agreed", "resumedBy"),
+    }
 
 
 async def test_a_list_leaves_out_long_arguments(live: Live):
@@ -150,6 +157,8 @@ async def test_the_dry_run_says_which_rule_decides_and_why(live: Live):
     deletes = await run(tool="shell", arguments={"command": "rm x"})
     assert (deletes["action"], deletes["name"], deletes["rule"]) == ("ask", "deletes", 1)
     assert deletes["terms"]["deciders"]["roles"] == ["ops"]
+    assert deletes["offered"] is True
+    assert (await run(tool="shel"))["offered"] is False
     lists = await run(tool="shell", arguments={"command": "ls"})
     assert lists["action"] == "allow"
     assert "/command matches" in lists["trace"][1]["why"]
@@ -157,6 +166,29 @@ async def test_the_dry_run_says_which_rule_decides_and_why(live: Live):
     assert (await run(tool="shell", destructive=True, approvals={"rules": []}))["action"] == "ask"
     assert "namespace" not in (await run(tool="a/b"))
     assert (await run(tool="shell", surprise=1))["fieldList"]
+
+
+async def test_what_is_wrong_with_rules_is_said_in_words_of_ours(live: Live):
+    path = f"/everloop/v1/harnesses/{(await live.harness()).split('/')[1]}/extensions"
+
+    async def refused(**rule: Any) -> str:
+        rules = [{"tools": ["shell"], "action": "ask", **rule}]
+        answer = await send(live, "PUT", path, {"approvals": {"rules": rules}})
+        assert answer.status == 400
+        return answer.json["message"]
+
+    again = {"deciders": {"users": ["bob"]}, "deadlineSeconds": 1, "onTimeout": "escalate"}
+    escalates = {"deadlineSeconds": 1, "onTimeout": "escalate"}
+    at = "approvals.rules.0"
+    assert await refused(**escalates) == (
+        f"{at}: escalateTo goes with onTimeout escalate, and only with it"
+    )
+    nobody = await refused(**escalates, escalateTo={"deciders": {}})
+    assert nobody == f"{at}.escalateTo: deciders must name a user or a role"
+    twice = await refused(**escalates, escalateTo=again)
+    assert twice == f"{at}.escalateTo.onTimeout: Input should be 'reject' or 'approve'"
+    pattern = await refused(tools=["a/b/c"])
+    assert pattern.startswith(f"{at}.tools.0: String should match pattern") and ";" not in pattern
 
 
 async def test_a_late_tool_result_on_a_busy_session_learns_how_it_was_decided(live: Live):

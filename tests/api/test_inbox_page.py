@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from contracts.approvals import Deciders, Terms
+from contracts.approvals import Deciders, Escalation, Terms
 from contracts.decisions import CastVote, Gate
 from store import migrate
 from tests.api.live import Live, live_server
@@ -119,6 +119,26 @@ async def test_a_person_finds_a_call_reads_what_led_to_it_and_approves(live: Liv
     assert after.buttons == []
     listed = await look(live, INBOX)
     assert "Nothing is open." in listed.text
+
+
+async def test_a_page_says_all_that_a_decider_has_to_know(live: Live):
+    board = Escalation(deciders=Deciders(roles=("board",)))
+    terms: dict[str, Any] = {
+        "required": 2,
+        "deadline_seconds": 60,
+        "on_timeout": "escalate",
+        "escalate_to": board,
+    }
+    page = await asked(live, **terms)
+    told = (await asyncio.to_thread(call, live.port, "GET", INBOX)).json["decisions"][0]
+    for member in ("harnessId", "harnessVersion", "runtimeSessionId", "invocationId", "toolUseId"):
+        assert told[member] in page.text
+    for words in (told["digest"], "then escalate to role board", "0 of 2 agreed"):
+        assert words in page.text
+    answer = await press(live, page, "approve", user="ada", arguments='{"command": "ls"}')
+    after = await look(live, answer.headers["location"])
+    assert "Asked for by the model" in after.text and '"risky"' in after.text
+    assert '"ls"' in after.text, "the vote's own arguments"
 
 
 async def test_edited_arguments_are_what_runs(live: Live):

@@ -112,6 +112,26 @@ def test_parts_of_a_member_that_the_file_names_get_their_defaults_too(
     assert "filesystemConfigurations" not in runtime
 
 
+def test_approval_rules_of_a_file_are_in_force_and_belong_to_a_version(
+    run: Run, tmp_path: Path
+) -> None:
+    rule: dict[str, Any] = {
+        "tools": ["@builtin/sh*"],
+        "when": [{"path": "/command", "operator": "matches", "value": "^rm"}],
+        "action": "ask",
+        "name": "deletes",
+    }
+    write(tmp_path, "ruled", extensions={"approvals": {"rules": [rule]}})
+    run("deploy")
+    write(tmp_path, "ruled", extensions={"approvals": {"rules": []}})
+    run("deploy")
+    call = ("approvals", "test", "ruled", "shell", "--arguments", '{"command": "rm -r x"}')
+    assert run(*call, "--version", "1").stdout.startswith("ask @builtin/shell: rule 0 (deletes)")
+    assert run(*call).stdout.startswith("allow @builtin/shell")
+    write(tmp_path, "ruled", extensions={"approvals": {"rules": [{**rule, "action": "may"}]}})
+    assert "approvals.rules.0.action" in run("deploy", code=1).stderr
+
+
 def test_what_the_api_cannot_take_away_is_said(run: Run, control: Any, tmp_path: Path) -> None:
     made = control.create_harness(harnessName="capped", executionRoleArn=ROLE, maxTokens=5)
     control.create_harness_endpoint(

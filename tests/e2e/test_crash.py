@@ -4,14 +4,19 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import everloop
 from contracts.ids import session_key
 from contracts.records import InvocationState
+from everloop.mailbox import mailbox_id
 from store import Store
 from tests.e2e.stack import Stack, Told, new_session, say, wait_until
 
@@ -149,3 +154,41 @@ def test_a_killed_environment_gives_a_clear_result_and_no_second_run(
     assert told.stop_reason == "end_turn"
     assert "not run again" in told.results[0]
     assert lines(hurt, "lost.effects") == ["once"]
+
+
+def send_as_json(hurt: Stack, mailbox: str, request: dict[str, str]) -> None:
+    """As another language does: with Temporal's own command, which is written in Go."""
+    temporal = Path(sys.executable).parent / "temporal"
+    command = [str(temporal), "workflow", "signal-with-start", "--address", hurt.temporal]
+    command += ["--type", "HarnessMailbox", "--task-queue", "everloop", "--workflow-id", mailbox]
+    command += ["--signal-name", "run_harness", "--signal-input", json.dumps(request)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+async def test_what_is_sent_runs_in_order_and_once_though_a_worker_dies(
+    hurt: Stack,
+) -> None:
+    hurt.wait_ready("worker")
+    client = await everloop.connect(hurt.temporal)
+    arn, session = hurt.harness(), everloop.session_id(uuid.uuid4().hex)
+    effects = f"{uuid.uuid4().hex}.effects"
+
+    def work(step: int) -> str:
+        return f"Run the shell command `echo {step} >> {effects}; sleep 0.5`."
+
+    async def send(step: int) -> everloop.SentRun:
+        return await client.send(arn, work(step), key=f"step-{step}", session_id=session)
+
+    first = await send(0)
+    await asyncio.to_thread(wait_until, lambda: hurt.volume_files(effects))
+    await asyncio.to_thread(hurt.kill, "worker")
+    second = await send(1)
+    await send(1)
+    # What the second one's sender did not wait for, another program sends.
+    sent = {"harness": arn, "prompt": work(2), "session_id": session, "key": "step-2"}
+    await asyncio.to_thread(send_as_json, hurt, mailbox_id(arn, session), sent)
+    assert (await first.result()).done and (await second.result()).done
+    await client.temporal.get_workflow_handle(mailbox_id(arn, session)).result()
+    again = await send(2)
+    assert (await again.result()).session_id == session
+    assert hurt.volume_files(effects)[0].read_text().split() == ["0", "1", "2"]

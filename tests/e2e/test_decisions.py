@@ -226,6 +226,15 @@ def test_the_command_line_shows_what_waits_and_decides(stack: Stack) -> None:
     assert (done.returncode, done.stdout) == (0, f"{name}: approved\n"), done.stderr
     resumed(stack, arn, session, decision)
     assert lines(stack, "cli.txt") == ["edited"]
+    whole = stack.everloop("inbox", name).stdout
+    for words in ("approved by dan", "dan: approve: fine", "echo edited", "echo ran", session):
+        assert words in whole
+    known = own(stack, "GET", f"decisions/{name}")["decision"]
+    for member in ("digest", "requestedAt", "dueAt", "decidedAt", "invocationId", "toolUseId"):
+        assert known[member] in whole
+    for words in (f"then {known['onTimeout']}", f"as invocation {known['resumedBy']}"):
+        assert words in whole
+    assert json.loads(stack.everloop("inbox", name, "--json").stdout) == {"decision": known}
     tried = stack.everloop(
         "approvals", "test", arn, "shell", "--arguments", '{"command": "ls"}'
     ).stdout

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+import everloop
 from contracts.deletion import RETENTION_SCHEDULE
 from everloop.cli.errors import ApiError
+from everloop.mailbox import mailbox_id
 from everloop.sessions import Sessions
 from tests.e2e.stack import Stack, Told, new_session, say, wait_until
 
@@ -28,6 +30,32 @@ def temporal_runs(stack: Stack, session: str) -> int:
                 if run.id.endswith(session)
             ]
         )
+
+    return asyncio.run(ask())
+
+
+def send(stack: Stack, arn: str, session: str) -> None:
+    """Something for the session's mailbox, which then waits for it."""
+
+    async def through() -> None:
+        client = await everloop.connect(stack.temporal)
+        await client.send(arn, "Count to 2", session_id=session)
+
+    asyncio.run(through())
+    of = Sessions.at(stack.endpoint)
+    harness_id = arn.rpartition("/")[2]
+    wait_until(
+        lambda: any(
+            each["invocationId"].startswith("run-") for each in of.invocations(harness_id, session)
+        )
+    )
+
+
+def mailbox_runs(stack: Stack, arn: str, session: str) -> list[str]:
+    async def ask() -> list[str]:
+        client = await Client.connect(stack.temporal)
+        query = f"WorkflowId STARTS_WITH '{mailbox_id(arn, session)}'"
+        return [run.id async for run in client.list_workflows(query)]
 
     return asyncio.run(ask())
 
@@ -64,6 +92,9 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     wait_until(lambda: stack.volume_files(f"on-{session}"), what="the command did not start")
     assert left_in_files(stack, SECRET)
 
+    send(stack, arn, session)
+    wait_until(lambda: len(mailbox_runs(stack, arn, session)) == 2)
+
     done = stack.everloop("forget", arn, "--session-id", session, "--yes", "--json")
     assert done.returncode == 0, done.stderr
     receipt = json.loads(done.stdout)
@@ -78,6 +109,7 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     assert left_in_files(stack, SECRET) == []
     assert not stack.volume_files("kept.txt")
     assert temporal_runs(stack, session) == 0
+    assert mailbox_runs(stack, arn, session) == []
     with pytest.raises(ApiError, match="has no session"):
         of.get(harness_id, session)
     with pytest.raises(ApiError, match="does not exist"):

@@ -1,6 +1,8 @@
 """Deletions in the store: every row goes, every byte goes, the receipt names nobody."""
 
+import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from contracts.approvals import Terms
+from contracts.decisions import Gate
 from contracts.deletion import DeletionKind, DeletionRecord
 from contracts.errors import ConfigGone, ServiceError
 from contracts.ids import session_key
@@ -15,6 +19,7 @@ from contracts.messages import TokenUsage
 from contracts.records import SummaryRecord
 from contracts.sessions import ForkOrder
 from store import Store
+from store.deletions import PAGE
 from store.engine import open_database
 from store.tables import metadata
 from tests.store.play import ACCOUNT, HARNESS, RUN, Play, inline, piece, sandbox, says
@@ -260,3 +265,32 @@ async def test_only_what_nobody_used_for_long_expires(store: Store):
     await store.deletions.forget_receipts(before=now + timedelta(days=1))
     with pytest.raises(ServiceError, match="no deletion"):
         await store.deletions.get(ACCOUNT, opened[0])
+
+
+async def test_what_people_have_time_for_does_not_expire_nor_what_is_above_it(store: Store):
+    play = await a_full_session(store)
+    child = await called(play, "agent-a")
+    gate = Gate(terms=Terms(deadline_seconds=1), namespace="builtin")
+    await child.ask_person("i5", replace(sandbox("risky"), gate=gate))
+    due = (await store.decisions.standing(child.session)).due_s
+    assert due is not None
+    later = datetime.now(UTC) + timedelta(days=1)
+
+    async def expired() -> set[str | None]:
+        await store.deletions.expire(ACCOUNT, before=later)
+        return {await store.deletions.subject(id_) for id_, _ in await store.deletions.left_open()}
+
+    if datetime.now(UTC).timestamp() < due - 0.5:
+        assert not await expired() & {play.session, child.session}
+    await asyncio.sleep(max(0.0, due - datetime.now(UTC).timestamp()) + 0.01)
+    assert await expired() >= {play.session, child.session}
+
+
+async def test_open_deletions_come_in_pages_behind_those_that_take_long(store: Store):
+    for number in range(PAGE + 5):
+        await store.deletions.begin_actor(ACCOUNT, f"actor-{number}", requested_by="K")
+    first = await store.deletions.left_open()
+    second = await store.deletions.left_open(first[-1][0])
+    assert (len(first), len(second)) == (PAGE, 5)
+    assert not set(first) & set(second)
+    assert await store.deletions.left_open(second[-1][0]) == ()

@@ -36,6 +36,18 @@ async def test_sessions_have_a_state_and_come_in_pages(store: Store):
         assert [one.key for one in page] == [play.session]
 
 
+async def test_a_turn_that_waits_for_people_below_it_waits(store: Store):
+    *_, running = await three_sessions(store)
+    for below, status in ((True, SessionStatus.WAITING), (False, SessionStatus.RUNNING)):
+        await store.turns.waits_below(running.session, "i1", below)
+        found = await store.sessions.get(running.session)
+        assert (found.status, found.running) == (status, "i1")
+        page, _ = await store.sessions.list(
+            ACCOUNT, SessionFilter(status=status), limit=9, after=None
+        )
+        assert running.session in [one.key for one in page]
+
+
 async def test_invocations_messages_and_calls_come_in_order(store: Store):
     play, *_ = await three_sessions(store)
     await play.admit("i2", says("later"))

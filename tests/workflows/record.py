@@ -8,6 +8,7 @@ run.
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import sys
@@ -167,22 +168,48 @@ def agent_cancelled(stack: Stack) -> Made:
 
 
 def run(stack: Stack) -> Made:
+    return asked_and_answered(stack, "recorded-run", parks=False)
+
+
+def run_parked(stack: Stack) -> Made:
+    return asked_and_answered(stack, "recorded-parked", parks=True)
+
+
+def asked_and_answered(stack: Stack, name: str, *, parks: bool) -> Made:
+    """A run that asks a person, who answers at once, or after it has begun to wait for days."""
     arn = stack.harness(tools=[APPROVAL])
     session = everloop.session_id(new_session())
 
-    async def begun() -> everloop.RunHandle[None]:
-        client = everloop.Client(await Client.connect(stack.temporal))
-        return await client.start(arn, "Ask for approval", id="recorded-run", session_id=session)
-
     async def through() -> None:
-        handle = await begun()
+        client = everloop.Client(await Client.connect(stack.temporal))
+        handle = await client.start(arn, "Ask for approval", id=name, session_id=session)
         (decision,) = await asyncio.to_thread(wait_until, lambda: waiting(stack, session))
+        described = client.temporal.get_workflow_handle(name)
+        began = (await described.describe()).run_id
+        while parks and (await described.describe()).run_id == began:
+            await asyncio.sleep(1)
         call = (decision["toolUseId"], "yes")
         await asyncio.to_thread(stack.invoke, arn, session, answer(call))
         await handle.result()
 
     asyncio.run(through())
-    return "WorkflowId = 'recorded-run'"
+    return f"WorkflowId = '{name}'"
+
+
+def mailbox(stack: Stack) -> Made:
+    arn = stack.harness()
+    session = everloop.session_id(new_session())
+
+    async def through() -> None:
+        client = everloop.Client(await Client.connect(stack.temporal))
+        for prompt in ("Run the shell command `sleep 1`", "Count to 2"):
+            sent = await client.send(arn, prompt, session_id=session)
+        with contextlib.suppress(everloop.HarnessRefused):
+            await (await client.send("none", "Hello", session_id=session)).result()
+        await sent.result()
+
+    asyncio.run(through())
+    return "WorkflowType = 'HarnessMailbox'"
 
 
 def deleted(stack: Stack) -> Made:
@@ -219,7 +246,9 @@ SCENARIOS: dict[str, Callable[[Stack], Made]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         *(text, tool, tool_left, parallel_tools, max_iterations, timeout, approval, decided),
-        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, provisioned, deleted),
+        *(queued, cancelled, budget_paused, agent_asks, agent_cancelled, run, run_parked),
+        *(mailbox, provisioned),
+        deleted,
         # Last, because it hurts.
         worker_killed,
     )

@@ -15,6 +15,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from tests.workflows.record import SCENARIOS
 from worker import PASSTHROUGH
 from workflows.deletion import DeleteActor, DeleteSession
+from workflows.mailbox import HarnessMailbox
 from workflows.provisioning import Provisioning
 from workflows.run_agent import RunAgent
 from workflows.run_harness import RunHarness
@@ -22,7 +23,15 @@ from workflows.session import HarnessSession
 
 ROOT = Path(__file__).parent / "histories"
 HISTORIES = sorted(ROOT.glob("*/*.json*"))
-WORKFLOWS = [HarnessSession, RunHarness, RunAgent, Provisioning, DeleteSession, DeleteActor]
+WORKFLOWS = [
+    HarnessSession,
+    RunHarness,
+    RunAgent,
+    HarnessMailbox,
+    Provisioning,
+    DeleteSession,
+    DeleteActor,
+]
 
 
 def name_of(path: Path) -> str:
@@ -61,8 +70,8 @@ def test_history_holds_references_only(path: Path) -> None:
     stored = read(path)
     payloads = list(payload_texts(stored))
     assert payloads
-    if type_of(stored) == "RunHarness":
-        # Its input is the prompt, and its result the words.
+    if type_of(stored) in ("RunHarness", "HarnessMailbox"):
+        # What they are told is the prompt, and a run's result the words.
         return
     for words in ("Run the shell", "Count to", "Ask for approval", "stdout", "demo/scripted"):
         assert not any(words in payload for payload in payloads)

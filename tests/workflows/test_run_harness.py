@@ -89,6 +89,8 @@ async def test_a_month_of_waiting_for_people_is_a_small_history(client: Client) 
     outcome, events = await run(client, played, HarnessRun("h", "Hello"))
     assert outcome == OUTCOME
     assert events < 3000
+    first, again = played.keys
+    assert first == again, "it waits in a run of its own, once, and for the same invocation"
 
 
 async def test_a_run_whose_session_was_stopped_fails(client: Client) -> None:

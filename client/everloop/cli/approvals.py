@@ -77,6 +77,8 @@ def test(
         print_json(found)
         return
     lines = [f"{found['action']} {found['tool']}: {found['why']}"]
+    if not found["offered"]:
+        lines.append("  this harness does not offer its model such a tool")
     if "terms" in found:
         lines.append(f"  {json.dumps(found['terms'], ensure_ascii=False)}")
     for each in found["trace"]:

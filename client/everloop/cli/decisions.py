@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -61,11 +60,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
         "inbox",
-        help="List the tool calls that wait for people, in all sessions.",
+        help="List the tool calls that wait for people, in all sessions; or show one.",
         epilog=examples(
             "everloop inbox",
             "everloop inbox --mine --as ada",
             "everloop inbox --role finance --older-than 2h --json",
+            "everloop inbox dec-0a1b",
         ),
     )(inbox)
     app.command(
@@ -81,6 +81,12 @@ def register(app: typer.Typer) -> None:
 
 
 def inbox(
+    decision_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="Show this decision, with its votes.", show_default=False
+        ),
+    ] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only what you may decide.")] = False,
     user: Annotated[str | None, typer.Option(help="Only what names this user.")] = None,
     role: Annotated[str | None, typer.Option(help="Only what names this role.")] = None,
@@ -104,14 +110,22 @@ def inbox(
     region: RegionOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """List decisions."""
+    """List decisions, or show one."""
     from everloop.cli.aws import Aws
     from everloop.cli.connection import connect
     from everloop.cli.names import find_harness
     from everloop.cli.output import print_json, stderr, stdout
+    from everloop.cli.shown_decision import describe
     from everloop.inbox import Inbox
 
     connection = connect(endpoint_url=endpoint_url, region=region, data_dir=data_dir)
+    if decision_id is not None:
+        one = Inbox(connection).get(decision_id)
+        if as_json:
+            print_json({"decision": one})
+        else:
+            stdout().print(describe(one), markup=False)
+        return
     harness_id = find_harness(Aws(connection), harness).harness_id if harness else None
     found = list(
         Inbox(connection, as_user, tuple(as_role or ())).list(
@@ -159,6 +173,7 @@ def decide(
     from everloop.cli.connection import connect
     from everloop.cli.errors import UsageError
     from everloop.cli.output import print_json, stderr, stdout
+    from everloop.cli.shown_decision import describe
     from everloop.inbox import Inbox
 
     if (verdict is Verdict.ANSWER) != (text is not None):
@@ -217,66 +232,3 @@ def read_edit(given: str) -> "Json":
     if not isinstance(found, dict):
         raise UsageError("--edit must be a JSON object")
     return cast("Json", found)
-
-
-def describe(decision: "Json") -> str:
-    """A decision for a person, without what would steer a terminal."""
-    from everloop.cli.output import harmless
-
-    d = decision
-    lines = [f"{d['decisionId']}  {d['tool']}  {_state(d)}"]
-    lines.append(
-        f"  of {d['harnessId']} version {d['harnessVersion']}, session {d['runtimeSessionId']}"
-    )
-    if d.get("rootSession"):
-        lines.append(f"  for session {d['rootSession']}, whose agents called it")
-    who = _who(d["deciders"])
-    rule = f", by {d['rule']}" if d.get("rule") else ""
-    more = f"; {d['required']} must agree" if d["required"] > 1 else ""
-    agreed = f", so far {', '.join(d['agreed'])}" if d.get("agreed") else ""
-    lines.append(f"  decided by {who}{rule}{more}{agreed}")
-    if d["arguments"] is None:
-        lines.append("  (long arguments: everloop decide, or GET the decision, shows them)")
-    else:
-        lines += [f"  {line}" for line in _arguments(d["arguments"])]
-    if d.get("proposedArguments", d["arguments"]) != d["arguments"]:
-        lines += ["  edited; the model asked for:"]
-        lines += [f"    {line}" for line in _arguments(d["proposedArguments"])]
-    return harmless("\n".join(lines))
-
-
-def _state(d: "Json") -> str:
-    if d["status"] != Status.OPEN:
-        by = f" by {d['decidedBy']}" if d["decidedBy"] else ""
-        return f"{d['status']}{by}"
-    waited = f"waits for {_span(datetime.now(UTC) - _time(d['requestedAt']))}"
-    if d["dueAt"] is None:
-        return waited
-    left = _span(_time(d["dueAt"]) - datetime.now(UTC))
-    return f"{waited}, {d['onTimeout']} in {left}"
-
-
-def _arguments(arguments: "Json") -> list[str]:
-    lines: list[str] = []
-    for name, value in arguments.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        first, *rest = text.splitlines() or [""]
-        lines += [f"{name}: {first}", *(f"    {line}" for line in rest)]
-    return lines or ["(no arguments)"]
-
-
-def _who(deciders: "Json") -> str:
-    named = [*deciders["users"], *(f"role {role}" for role in deciders["roles"])]
-    return ", ".join(named) or "anybody"
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _span(span: timedelta) -> str:
-    left = max(int(span.total_seconds()), 0)
-    for unit in ("d", "h", "m"):
-        if left >= 2 * _UNIT_S[unit]:
-            return f"{left // _UNIT_S[unit]}{unit}"
-    return f"{left}s"
