@@ -1,5 +1,6 @@
 """What bounds a sandbox on machines with control groups and without, and its disk."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -138,12 +139,19 @@ async def test_every_process_of_a_sandbox_is_in_its_groups_which_go_with_it(
 ) -> None:
     started = await provider.start("s", EnvironmentSpec(limits=LIMITS), generation=1)
     await run(provider.connect(started.reference), "setsid sleep 60 >/dev/null 2>&1 &")
-    name = str(started.reference["name"])
-    made = [next(root.glob(f"*-{name}")) for root in groups.roots.values()]
-    for group in made:
-        inside = (group / "cgroup.procs").read_text().split()
-        # bubblewrap, the first process, agentd and the command's child.
-        assert str(started.reference["pid"]) in inside and len(inside) >= 4
+    name, pid = str(started.reference["name"]), str(started.reference["pid"])
+
+    def inside(group: Path) -> list[str]:
+        with contextlib.suppress(OSError):
+            return (group / "cgroup.procs").read_text().split()
+        return []
+
+    # Other tests of this machine have sessions of the same name.
+    named = [group for root in groups.roots.values() for group in root.glob(f"*-{name}")]
+    made = [group for group in named if pid in inside(group)]
+    assert len(made) == len(groups.roots)
+    # bubblewrap, the first process, agentd and the command's child.
+    assert all(len(inside(group)) >= 4 for group in made)
     await provider.stop(started.reference)
     assert not any(group.exists() for group in made)
 
