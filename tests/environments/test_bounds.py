@@ -20,6 +20,7 @@ from contracts.environment import (
 )
 from contracts.errors import EnvironmentRefused
 from contracts.sandbox_settings import SandboxSettings
+from contracts.settings import Settings
 from environments import control_groups, disk
 from environments.bubblewrap import Bubblewrap
 from environments.bubblewrap_profile import in_groups
@@ -230,6 +231,12 @@ async def test_a_disk_image_bounds_a_session_and_keeps_its_files(tmp_path: Path)
         assert list(volumes.iterdir()) == []
     finally:
         await provider.stop_orphans(())
+
+
+@pytest.mark.parametrize("engine", ["docker", "kubernetes"])
+def test_disk_images_are_refused_where_they_bound_nothing(engine: str) -> None:
+    with pytest.raises(ValueError, match=f"EVERLOOP_VOLUME_IMAGES=1 .*EVERLOOP_ENGINE={engine}"):
+        Settings.from_env({"EVERLOOP_ENGINE": engine, "EVERLOOP_VOLUME_IMAGES": "1"})
 
 
 async def _age(store: Store, session: str, days: int) -> None:
