@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.faults import Faults
-from contracts.harness import Environment, Filesystem, Lifecycle, Network
+from contracts.harness import (
+    DEFAULT_SESSION_MOUNT,
+    Environment,
+    Filesystem,
+    Lifecycle,
+    Network,
+)
 from contracts.operator_map import OperatorMap, wanted_by
 from contracts.overrides import check_between
 
@@ -135,7 +141,20 @@ def _filesystems(
                 what = wanted_by(here.engine)
                 faults.add(f"{path}.accessPointArn", _UNMAPPED.format(what=what))
         found.append(one)
+    _keep_session_mount(found, faults)
     return tuple(found)
+
+
+def _keep_session_mount(found: list[Filesystem], faults: Faults) -> None:
+    """Refuse an access point where the session's own files are without being asked for."""
+    if any(one.kind == "sessionStorage" for one in found):
+        return
+    for index, one in enumerate(found):
+        if one.mount_path == DEFAULT_SESSION_MOUNT:
+            faults.add(
+                f"{_BASE}.filesystemConfigurations[{index}].{one.kind}.mountPath",
+                "is where the session's own files are; give sessionStorage another mountPath",
+            )
 
 
 _TIMES = {1: "once", 2: "twice"}

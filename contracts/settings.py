@@ -142,7 +142,7 @@ class Settings:
             signatures=_choice(env, "EVERLOOP_SIGNATURES", ("any", "verified")),
             keys_from_env=_flag(env, "EVERLOOP_KEYS_FROM_ENV"),
             keyed_api_bases=_list(env, "EVERLOOP_KEYED_API_BASES"),
-            engine=_choice(env, "EVERLOOP_ENGINE", ENGINES) or cls.engine,
+            engine=_engine(env) or cls.engine,
             docker_host=env.get("EVERLOOP_DOCKER_HOST")
             or env.get("DOCKER_HOST")
             or cls.docker_host,
@@ -163,6 +163,16 @@ class Settings:
             webhook=WebhookSettings.from_env(env, api_url=f"http://{api_host}:{api_port}"),
             email=EmailSettings.from_env(env, api_url=f"http://{api_host}:{api_port}"),
         )
+
+
+def _engine(env: Mapping[str, str]) -> str | None:
+    engine = _choice(env, "EVERLOOP_ENGINE", ENGINES)
+    if engine not in (None, "bubblewrap") and _flag(env, "EVERLOOP_VOLUME_IMAGES"):
+        raise ValueError(
+            f"EVERLOOP_VOLUME_IMAGES=1 cannot be used with EVERLOOP_ENGINE={engine}: disk images "
+            "are of the engine bubblewrap"
+        )
+    return engine
 
 
 def _keyring(env: Mapping[str, str]) -> str | None:

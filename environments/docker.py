@@ -33,7 +33,7 @@ from environments.bubblewrap_profile import (
     user_files,
 )
 from environments.channel import AgentChannel
-from environments.docker_image import ensure_image
+from environments.docker_image import calls_of, ensure_image
 from environments.egress import EgressProxy
 from environments.operator_resolver import Resolver
 from environments.provider import Liveness, Reference, Started, check_mounts
@@ -47,8 +47,6 @@ log = logging.getLogger(__name__)
 START_S = 60.0
 #: Seconds between looks whether agentd answers yet.
 LOOK_S = 0.02
-#: The engine answers what needs no waiting within one; it may be busy.
-ENGINE_S = 30.0
 #: Whose container it is.
 OWNER_LABEL = "everloop.owner"
 NAME_LABEL = "everloop.environment"
@@ -120,7 +118,7 @@ class Docker:
                 f"the container engine at {self._engine} runs rootless; agentd's socket would be "
                 "in the hands of the commands. Use an engine that runs as root, or bubblewrap"
             )
-        await ensure_image(self._docker(), self._image)
+        await ensure_image(self._docker(), self._image, calls_of(self._engine))
 
     async def start(self, session: str, spec: EnvironmentSpec, *, generation: int) -> Started:
         """Start a container on the session's volume. See `provider.EnvironmentProvider.start`."""
@@ -128,7 +126,7 @@ class Docker:
         shares = self._resolver.shares(spec)
         await self.probe()
         image = spec.image or self._image
-        await ensure_image(self._docker(), image)
+        await ensure_image(self._docker(), image, calls_of(self._engine))
         digest = hashlib.sha256(f"{self._owner} {session}".encode()).hexdigest()[:24]
         name = f"everloop-{digest}-{generation}"
         await self._remove(name)
@@ -235,37 +233,12 @@ class Docker:
             self._client = aiodocker.Docker(url=self._engine)
         return self._client
 
-    async def _ask(self, call: Any) -> Any:
-        """Await an answer of the engine.
-
-        Raises:
-            EnvironmentUnavailable: it refuses, or does not answer.
-        """
-        errors: Any = importlib.import_module("aiodocker.exceptions")
-        http: Any = importlib.import_module("aiohttp")
-        try:
-            async with asyncio.timeout(ENGINE_S):
-                return await call
-        except errors.DockerError as error:
-            raise EnvironmentUnavailable(f"the container engine refused: {error.message}") from None
-        except (http.ClientError, OSError, TimeoutError) as error:
-            raise EnvironmentUnavailable(
-                f"the container engine at {self._engine} does not answer: {error}; is it running, "
-                "and does EVERLOOP_DOCKER_HOST name it?"
-            ) from None
+    async def _ask(self, call: Any, *, fine: int | None = None) -> Any:
+        return await calls_of(self._engine).ask(call, fine=fine)
 
     async def _show(self, name: str) -> Any:
         """What the engine knows of a container; None when there is none."""
-        errors: Any = importlib.import_module("aiodocker.exceptions")
-        container = self._docker().containers.container(name)
-        try:
-            return await container.show()
-        except errors.DockerError as error:
-            if error.status == 404:
-                return None
-            raise EnvironmentUnavailable(f"the container engine refused: {error.message}") from None
-        except (OSError, TimeoutError) as error:
-            raise EnvironmentUnavailable(f"the container engine does not answer: {error}") from None
+        return await self._ask(self._docker().containers.container(name).show(), fine=404)
 
     async def _remove(self, name: str) -> None:
         for pause in REMOVE_PAUSES_S:

@@ -9,6 +9,7 @@ from typing import Any
 from contracts.errors import EnvironmentUnavailable
 from environments import kubernetes_pod as objects
 from environments.channel import Streams
+from environments.engine_calls import EngineCalls
 from environments.kubernetes_exec import open_exec
 from environments.kubernetes_pod import Json
 
@@ -17,7 +18,8 @@ START_S = 300.0
 #: A pod that was deleted with a second's grace is gone by then, unless its node is.
 END_S = 60.0
 LOOK_S = 0.2
-API_S = 30.0
+#: Answers that there is no such object, and that there is one already.
+ABSENT, THERE = 404, 409
 #: Connections to the API server at once.
 CONNECTIONS_MAX = 2048
 SANDBOX_GROUP = "agents.x-k8s.io"
@@ -51,7 +53,7 @@ class ClusterApi:
             EnvironmentUnavailable: the API server does not answer, or refuses.
         """
         clients = await self._connect()
-        await self._ask(clients.create(self._namespace, body), conflict_is_fine=True)
+        await self._ask(clients.create(self._namespace, body), fine=THERE)
 
     async def replace_config_map(self, body: Json) -> None:
         """Have a ConfigMap be like this, whatever it was."""
@@ -61,15 +63,13 @@ class ClusterApi:
     async def delete_config_map(self, name: str) -> None:
         """Delete a ConfigMap. Idempotent."""
         core = (await self._connect()).core
-        await self._ask(
-            core.delete_namespaced_config_map(name, self._namespace), absent_is_fine=True
-        )
+        await self._ask(core.delete_namespaced_config_map(name, self._namespace), fine=ABSENT)
 
     async def delete_claim(self, name: str) -> None:
         """Delete a volume claim. Idempotent."""
         core = (await self._connect()).core
         delete = core.delete_namespaced_persistent_volume_claim
-        await self._ask(delete(name, self._namespace), absent_is_fine=True)
+        await self._ask(delete(name, self._namespace), fine=ABSENT)
 
     async def config_value(self, name: str, key: str) -> str:
         """One value of a ConfigMap that is there."""
@@ -81,7 +81,7 @@ class ClusterApi:
     async def pod(self, name: str) -> Any:
         """A pod as it is now; None when there is none."""
         core = (await self._connect()).core
-        return await self._ask(core.read_namespaced_pod(name, self._namespace), absent_is_fine=True)
+        return await self._ask(core.read_namespaced_pod(name, self._namespace), fine=ABSENT)
 
     async def pods(self, selector: str) -> list[Any]:
         """The pods with a label."""
@@ -147,14 +147,12 @@ class ClusterApi:
         if sandboxes:
             group, version = sandboxes.split("/")
             delete = clients.custom.delete_namespaced_custom_object
-            await self._ask(
-                delete(group, version, self._namespace, _SANDBOXES, name), absent_is_fine=True
-            )
+            await self._ask(delete(group, version, self._namespace, _SANDBOXES, name), fine=ABSENT)
         await self._ask(
             clients.core.delete_namespaced_pod(
                 name, self._namespace, grace_period_seconds=objects.END_GRACE_S
             ),
-            absent_is_fine=True,
+            fine=ABSENT,
         )
         # The volume may be mounted by one pod only; the next one would wait for ever.
         deadline = time.monotonic() + END_S
@@ -203,31 +201,14 @@ class ClusterApi:
             self._clients = await _Clients.open(self._kubeconfig)
         return self._clients
 
-    async def _ask(
-        self, call: Any, *, absent_is_fine: bool = False, conflict_is_fine: bool = False
-    ) -> Any:
-        """Await an answer of the API server; None for an absence or a conflict that is fine.
-
-        Raises:
-            EnvironmentUnavailable: it refuses, or does not answer.
-        """
+    async def _ask(self, call: Any, *, fine: int | None = None) -> Any:
         client: Any = importlib.import_module("kubernetes_asyncio.client")
-        http: Any = importlib.import_module("aiohttp")
-        try:
-            async with asyncio.timeout(API_S):
-                return await call
-        except client.ApiException as error:
-            if (absent_is_fine and error.status == 404) or (
-                conflict_is_fine and error.status == 409
-            ):
-                return None
-            raise EnvironmentUnavailable(
-                f"the Kubernetes API refused: {error.status} {error.reason}"
-            ) from None
-        except (http.ClientError, OSError, TimeoutError) as error:
-            raise EnvironmentUnavailable(
-                f"the Kubernetes API does not answer: {type(error).__name__}"
-            ) from None
+        calls = EngineCalls("the Kubernetes API", client.ApiException, _said)
+        return await calls.ask(call, fine=fine)
+
+
+def _said(error: Any) -> str:
+    return f"{error.status} {error.reason}"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from contracts.errors import EnvironmentUnavailable
 from environments.channel import AgentChannel
 from environments.session_volume import SessionVolume
 
-#: `/mnt/<name>`, as AWS has it.
-_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+#: `/mnt/<name>`, 200 characters at most: MountPath of AWS's model.
+_MOUNT = re.compile(r"/mnt/(?!\.{1,2}$)[A-Za-z0-9._-]{1,195}")
 
 #: Plain JSON that finds an environment again; only its provider reads it.
 Reference = dict[str, str | int]

@@ -162,6 +162,14 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         ["filesystemConfigurations[1].efsAccessPoint.mountPath"],
     ),
     (
+        {"filesystemConfigurations": [efs("/mnt/session/"), efs("/mnt/a")]},
+        ["filesystemConfigurations[0].efsAccessPoint.mountPath"],
+    ),
+    (
+        {"filesystemConfigurations": [storage(f"/mnt/{'n' * 196}")]},
+        ["filesystemConfigurations[0].sessionStorage.mountPath"],
+    ),
+    (
         {"filesystemConfigurations": [efs("/srv/a")]},
         ["filesystemConfigurations[0].efsAccessPoint.mountPath"],
     ),

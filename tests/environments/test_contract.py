@@ -1,5 +1,6 @@
 """What every kind of environment does alike, on each provider that can run here."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 
 from contracts.environment import CommandEnd, EnvironmentLimits, EnvironmentSpec
 from contracts.errors import EnvironmentGone, EnvironmentUnavailable
-from environments import control_groups
+from environments import control_groups, engine_calls
 from environments.docker import Docker
 from environments.host import SandboxHost
 from environments.kubernetes import ClusterOptions, Kubernetes
@@ -234,6 +235,33 @@ async def test_an_engine_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(EnvironmentUnavailable, match=r"nowhere\.sock"):
         await nowhere.start("a", SPEC, generation=1)
     await nowhere.close()
+
+
+async def test_an_engine_that_says_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answering: list[asyncio.Task[None]] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        answering.append(task)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    monkeypatch.setattr(engine_calls, "ANSWER_S", 0.2)
+    server = await asyncio.start_unix_server(silent, tmp_path / "s")
+    docker = Docker(tmp_path, engine=f"unix://{tmp_path}/s", image="any")
+    with pytest.raises(
+        EnvironmentUnavailable, match="does not answer: TimeoutError; is it running"
+    ):
+        await docker.probe()
+    # What cannot be known now is not taken for gone.
+    assert await docker.status({"name": "n", "container": "c"}) is Liveness.UNKNOWN
+    await docker.close()
+    server.close()
+    await asyncio.gather(*answering)
 
 
 async def test_an_image_that_cannot_be_had_is_named(engine: engines.Engine, tmp_path: Path):

@@ -10,7 +10,7 @@ from tests.environments.ordinary_user import run
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs all tests already")
 def test_sessions_of_an_ordinary_user_are_isolated_too() -> None:
-    """`make ordinary-user` runs all tests of environments so."""
+    """`python -m tests.environments.ordinary_user` runs all tests of environments so."""
     done = run(
         "tests/environments/test_isolation.py",
         "tests/environments/test_escape.py::test_agentd_cannot_be_traced_or_read",

@@ -57,6 +57,6 @@ def test_known_complaints_come_with_their_fix(complaint: str, fix: str) -> None:
 
 
 async def test_a_mount_elsewhere_is_refused(provider: Bubblewrap) -> None:
-    for mount in ("/mnt/..", "/mnt/a/b", "/usr", "/mnt/"):
+    for mount in ("/mnt/..", "/mnt/a/b", "/usr", "/mnt/", f"/mnt/{'n' * 196}"):
         with pytest.raises(EnvironmentUnavailable, match="must be /mnt/<name>"):
             await provider.start("s", type(SPEC)(mount=mount), generation=1)
