@@ -158,12 +158,15 @@ async def serve_sessions(settings: Settings, stop: asyncio.Event) -> None:
         async with worker:
             if settings.build_id is not None and settings.promote:
                 await promote(client, settings.build_id)
-            beside = [asyncio.create_task(keep_sweeping(store, client))]
-            await schedule_retention(client)
             _announce(settings, "worker")
-            beside.append(asyncio.create_task(push_owed(client, store, settings)))
-            notifying = keep_notifying(store, client, settings.webhook, settings.email)
-            beside.append(asyncio.create_task(notifying))
+            beside = [
+                asyncio.create_task(keep_sweeping(store, client)),
+                asyncio.create_task(schedule_retention(client)),
+                asyncio.create_task(push_owed(client, store, settings)),
+                asyncio.create_task(
+                    keep_notifying(store, client, settings.webhook, settings.email)
+                ),
+            ]
             await stop.wait()
             for task in beside:
                 task.cancel()

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from activities.retention import schedule_retention
 from activities.temporal import connect
+from contracts.deletion import RETENTION_SCHEDULE
 from contracts.settings import Settings
+from tests.provisioned import connect as connect_when_up
 from tests.provisioned import temporal_server, unused_port
 
 
@@ -15,8 +18,8 @@ def at(port: int) -> Settings:
     return Settings.from_env({"EVERLOOP_TEMPORAL_ADDRESS": f"127.0.0.1:{port}"})
 
 
-async def said(caplog: pytest.LogCaptureFixture) -> None:
-    while "waiting for Temporal" not in caplog.text:
+async def said(caplog: pytest.LogCaptureFixture, words: str = "waiting for Temporal") -> None:
+    while words not in caplog.text:
         await asyncio.sleep(0.01)
 
 
@@ -48,3 +51,19 @@ async def test_a_temporal_that_never_comes_is_said(monkeypatch: pytest.MonkeyPat
     settings = at(unused_port())
     with pytest.raises(RuntimeError, match="Failed client connect"):
         await connect(settings, asyncio.Event())
+
+
+@pytest.mark.thorough
+async def test_retention_is_scheduled_when_temporal_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = unused_port()
+    with temporal_server(tmp_path / "first.log", port=port) as address:
+        client = await connect_when_up(address)
+    scheduling = asyncio.create_task(schedule_retention(client))
+    async with asyncio.timeout(60):
+        await said(caplog, "retention is not scheduled yet")
+    with temporal_server(tmp_path / "second.log", port=port):
+        await scheduling
+        found = await client.get_schedule_handle(RETENTION_SCHEDULE).describe()
+        assert found.info.num_actions == 1
