@@ -30,7 +30,7 @@ from everloop.runs import HarnessOutcome, HarnessRun
 from everloop.types import StopReason
 from tests.provisioned import add_namespace, connect, temporal_server
 from worker import PASSTHROUGH
-from workflows.mailbox import HarnessMailbox
+from workflows.mailbox import SORTED_AT_ONCE, HarnessMailbox
 from workflows.run_harness import RunHarness
 
 RUNNER = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
@@ -99,7 +99,7 @@ def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass
 class Place:
-    """A namespace with a worker."""
+    """A namespace of its own."""
 
     client: Client
     played: Played
@@ -109,6 +109,16 @@ class Place:
         options.setdefault("key", prompt)
         options.setdefault("session_id", self.session)
         return await everloop.Client(self.client).send("h", prompt, **options)
+
+    def worker(self) -> Worker:
+        played = self.played
+        return Worker(
+            self.client,
+            task_queue=TASK_QUEUE,
+            workflows=[HarnessMailbox, RunHarness],
+            activities=[played.admit, played.deliver, played.read, played.stop],
+            workflow_runner=RUNNER,
+        )
 
     @property
     def mailbox(self) -> str:
@@ -141,20 +151,18 @@ class Place:
 
 
 @pytest.fixture
-async def place(temporal: str) -> AsyncGenerator[Place]:
+async def idle(temporal: str) -> Place:
+    """A namespace whose worker is not there yet."""
     namespace = f"n{uuid.uuid4().hex[:8]}"
     await connect(temporal)
     await add_namespace(temporal, namespace)
-    client = await connect(temporal, namespace)
-    played = Played()
-    async with Worker(
-        client,
-        task_queue=TASK_QUEUE,
-        workflows=[HarnessMailbox, RunHarness],
-        activities=[played.admit, played.deliver, played.read, played.stop],
-        workflow_runner=RUNNER,
-    ):
-        yield Place(client, played)
+    return Place(await connect(temporal, namespace), Played())
+
+
+@pytest.fixture
+async def place(idle: Place) -> AsyncGenerator[Place]:
+    async with idle.worker():
+        yield idle
 
 
 async def soon(condition: Callable[[], Awaitable[Any]]) -> Any:
@@ -186,6 +194,21 @@ async def test_one_after_the_other_and_each_once_whenever_the_signals_come(place
     assert played.ended == wanted
     assert played.most == 1
     assert len(await soon(place.runs)) > 1, "the mailbox never closed, which was to be raced with"
+
+
+async def test_a_flood_is_looked_at_a_part_at_a_time(idle: Place) -> None:
+    idle.played.held.set()
+    keys = ("a", "b", "c")
+    sending = [idle.send(key) for key in keys * SORTED_AT_ONCE]
+    await asyncio.gather(*sending)
+    began = (await idle.client.get_workflow_handle(idle.mailbox).describe()).run_id
+    async with idle.worker():
+        standing = await idle.closed()
+    history = await idle.client.get_workflow_handle(idle.mailbox, run_id=began).fetch_history()
+    kinds = [each.event_type for each in history.events]
+    assert kinds.count(EventType.EVENT_TYPE_TIMER_STARTED) >= len(keys) - 1
+    assert sorted(idle.played.ended) == list(keys)
+    assert (standing.ended_in_all, standing.refused_in_all) == (len(keys), 0)
 
 
 async def test_a_failure_is_noted_and_the_next_one_runs(place: Place) -> None:
