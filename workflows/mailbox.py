@@ -139,7 +139,12 @@ class HarnessMailbox:
     def standing(self) -> MailboxStanding:
         """How it stands."""
         keys = [each.key for each in self._queue]
-        return replace(self._told, running=next(iter(keys), None), queued=keys[1:])
+        return replace(
+            self._told,
+            running=next(iter(keys), None),
+            queued=keys[1:],
+            arrived=len(self._arrived),
+        )
 
     async def _serve(self) -> None:
         """Run the first of the queue to its end; or continue-as-new, with it still the first."""

@@ -121,14 +121,23 @@ class SentRun:
         Raises:
             RPCError: Temporal, or a worker of Everloop's, does not answer.
         """
-        if (refused := await self._refused()) is not None:
-            return refused
+        told = await self._ask(self._signalled.result_run_id)
+        mine = [each for each in told.refused if each.key == self.key]
+        if mine and self.key not in (told.running, *told.queued):
+            return SentStanding(SentState.REFUSED, mine[-1].reason)
         if (state := await self._state_of_run()) is not None:
             return SentStanding(state)
-        if await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING:
-            return SentStanding(SentState.QUEUED)
+        goes_on = await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING
+        if goes_on:
+            now = await self._ask(None)
+            if now.arrived or self.key in (now.running, *now.queued):
+                return SentStanding(SentState.QUEUED)
         # It may have run to its end in between.
-        return SentStanding(await self._state_of_run() or SentState.GIVEN_UP)
+        if (state := await self._state_of_run()) is not None:
+            return SentStanding(state)
+        if goes_on:
+            return SentStanding(SentState.REFUSED, "with so many others that it is not kept why")
+        return SentStanding(SentState.GIVEN_UP)
 
     async def result(self) -> HarnessResult[Any]:
         """Wait for its turn and its end.
@@ -155,21 +164,15 @@ class SentRun:
                 if not replaced or await self._state_of_run() is SentState.FAILED:
                     raise
 
-    async def _refused(self) -> SentStanding | None:
-        """What the run of the mailbox that took the signal says, while Temporal has it."""
-        handle = self._client.get_workflow_handle(
-            self._signalled.id, run_id=self._signalled.result_run_id
-        )
+    async def _ask(self, run_id: str | None) -> MailboxStanding:
+        """What a run of the mailbox says, None for its newest; nothing once Temporal forgot it."""
+        handle = self._client.get_workflow_handle(self._signalled.id, run_id=run_id)
         try:
-            told = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
+            return await handle.query(QUERY_STANDING, result_type=MailboxStanding)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            return None
-        if self.key in (told.running, *told.queued):
-            return None
-        reasons = [each.reason for each in told.refused if each.key == self.key]
-        return SentStanding(SentState.REFUSED, reasons[-1]) if reasons else None
+            return MailboxStanding()
 
     async def _state_of_run(self) -> SentState | None:
         status = await self._status(self.run.id)

@@ -18,6 +18,7 @@ from contracts.runs import AdmitRun, AdmittedRun, ReadRun, RunActivity, RunFailu
 from contracts.turn import TASK_QUEUE
 from everloop.handles import SentRun, SentStanding, SentState
 from everloop.mailbox import (
+    KEPT,
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
     QUERY_STANDING,
@@ -238,6 +239,8 @@ async def test_what_cannot_be_queued_is_refused_where_its_sender_can_look(place:
     changed = await place.send("another", key="first")
     again = await place.send("first")
     standing = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
+    while standing.arrived:
+        standing = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
     told = [(each.key, each.reason) for each in standing.refused]
     assert [key for key, _ in told] == ["other", None, None, None, "long", None, "first"]
     assert f"the mailbox {mailbox_id('other', place.session)}" in told[0][1]
@@ -251,12 +254,17 @@ async def test_what_cannot_be_queued_is_refused_where_its_sender_can_look(place:
     sending = [place.send(f"more-{number}") for number in range(MAX_QUEUED - 1)]
     more = await asyncio.gather(*sending)
     beyond = await place.send("beyond")
-    assert (await more[-1].standing()).state is SentState.QUEUED
-    full = await beyond.standing()
-    assert full.state is SentState.REFUSED and f"{MAX_QUEUED} requests" in (full.reason or "")
+    await stands(more[-1], SentState.QUEUED)
+    full = await stands(beyond, SentState.REFUSED)
+    assert f"{MAX_QUEUED} requests" in (full.reason or "")
+    many = [place.send(f"many-{number}") for number in range(KEPT + 1)]
+    forgotten = (await asyncio.gather(*many))[0]
+    last = await place.send("last")
+    assert f"{MAX_QUEUED} requests" in ((await stands(last, SentState.REFUSED)).reason or "")
+    assert (await forgotten.standing()).state is SentState.REFUSED, "with or without the reason"
     await place.cancel(first)
     await stands(more[-1], SentState.GIVEN_UP)
-    assert await beyond.standing() == full, "a mailbox that has closed still tells"
+    assert (await last.standing()).state is SentState.REFUSED, "a closed mailbox still tells"
     assert {run.prompt for run in place.played.admitted} == {"first"}
 
 
