@@ -177,7 +177,10 @@ class HarnessMailbox:
         return bool(self._arrived) or _is_long()
 
     def _renew(self) -> NoReturn:
-        workflow.continue_as_new(MailboxState(tuple(self._queue), self._told))
+        workflow.continue_as_new(
+            MailboxState(tuple(self._queue), self._told),
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     def _refuse(self, key: str | None, reason: str) -> None:
         self._told = replace(
