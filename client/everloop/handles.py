@@ -122,21 +122,21 @@ class SentRun:
             RPCError: Temporal, or a worker of Everloop's, does not answer.
         """
         told = await self._ask(self._signalled.result_run_id)
-        mine = [each for each in told.refused if each.key == self.key]
-        if mine and self.key not in (told.running, *told.queued):
-            return SentStanding(SentState.REFUSED, mine[-1].reason)
+        if (reason := self._why_not(told)) is not None:
+            return SentStanding(SentState.REFUSED, reason)
         if (state := await self._state_of_run()) is not None:
             return SentStanding(state)
         goes_on = await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING
         if goes_on:
-            now = await self._ask(None)
-            if now.arrived or self.key in (now.running, *now.queued):
+            told = await self._ask(None)
+            if told.arrived or self.key in (told.running, *told.queued):
                 return SentStanding(SentState.QUEUED)
         # It may have run to its end in between.
         if (state := await self._state_of_run()) is not None:
             return SentStanding(state)
         if goes_on:
-            return SentStanding(SentState.REFUSED, "with so many others that it is not kept why")
+            reason = self._why_not(told) or "with so many others that it is not kept why"
+            return SentStanding(SentState.REFUSED, reason)
         return SentStanding(SentState.GIVEN_UP)
 
     async def result(self) -> HarnessResult[Any]:
@@ -163,6 +163,13 @@ class SentRun:
                 replaced = isinstance(failed.cause, TerminatedError)
                 if not replaced or await self._state_of_run() is SentState.FAILED:
                     raise
+
+    def _why_not(self, told: MailboxStanding) -> str | None:
+        """Why it was refused, unless the key is that of another request that was not."""
+        if self.key in (told.running, *told.queued):
+            return None
+        reasons = [each.reason for each in told.refused if each.key == self.key]
+        return reasons[-1] if reasons else None
 
     async def _ask(self, run_id: str | None) -> MailboxStanding:
         """What a run of the mailbox says, None for its newest; nothing once Temporal forgot it."""
