@@ -121,14 +121,23 @@ class SentRun:
         Raises:
             RPCError: Temporal, or a worker of Everloop's, does not answer.
         """
-        if (refused := await self._refused()) is not None:
-            return refused
+        told = await self._ask(self._signalled.result_run_id)
+        if (reason := self._why_not(told)) is not None:
+            return SentStanding(SentState.REFUSED, reason)
         if (state := await self._state_of_run()) is not None:
             return SentStanding(state)
-        if await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING:
-            return SentStanding(SentState.QUEUED)
+        goes_on = await self._status(self._signalled.id) is WorkflowExecutionStatus.RUNNING
+        if goes_on:
+            told = await self._ask(None)
+            if told.arrived or self.key in (told.running, *told.queued):
+                return SentStanding(SentState.QUEUED)
         # It may have run to its end in between.
-        return SentStanding(await self._state_of_run() or SentState.GIVEN_UP)
+        if (state := await self._state_of_run()) is not None:
+            return SentStanding(state)
+        if goes_on:
+            reason = self._why_not(told) or "with so many others that it is not kept why"
+            return SentStanding(SentState.REFUSED, reason)
+        return SentStanding(SentState.GIVEN_UP)
 
     async def result(self) -> HarnessResult[Any]:
         """Wait for its turn and its end.
@@ -155,21 +164,22 @@ class SentRun:
                 if not replaced or await self._state_of_run() is SentState.FAILED:
                     raise
 
-    async def _refused(self) -> SentStanding | None:
-        """What the run of the mailbox that took the signal says, while Temporal has it."""
-        handle = self._client.get_workflow_handle(
-            self._signalled.id, run_id=self._signalled.result_run_id
-        )
-        try:
-            told = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return None
+    def _why_not(self, told: MailboxStanding) -> str | None:
+        """Why it was refused, unless the key is that of another request that was not."""
         if self.key in (told.running, *told.queued):
             return None
         reasons = [each.reason for each in told.refused if each.key == self.key]
-        return SentStanding(SentState.REFUSED, reasons[-1]) if reasons else None
+        return reasons[-1] if reasons else None
+
+    async def _ask(self, run_id: str | None) -> MailboxStanding:
+        """What a run of the mailbox says, None for its newest; nothing once Temporal forgot it."""
+        handle = self._client.get_workflow_handle(self._signalled.id, run_id=run_id)
+        try:
+            return await handle.query(QUERY_STANDING, result_type=MailboxStanding)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return MailboxStanding()
 
     async def _state_of_run(self) -> SentState | None:
         status = await self._status(self.run.id)

@@ -5,7 +5,7 @@ API's JSON as dictionaries; docs/approvals.md describes them.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Inbox:
             harness_id: only those of this harness.
             older_than_s: only those asked for longer ago than so many seconds.
         """
-        given = {
+        filters = {
             "status": status,
             "mine": "true" if mine else None,
             "user": user,
@@ -81,13 +81,36 @@ class Inbox:
             "harnessId": harness_id,
             "olderThanSeconds": None if older_than_s is None else str(older_than_s),
         }
-        query = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in filters.items() if value is not None}
+        token: str | None = None
         while True:
-            page = self._send("GET", "decisions", query=query)
+            page = self.page(given, next_token=token)
             yield from page["decisions"]
-            if "nextToken" not in page:
+            token = page.get("nextToken")
+            if token is None:
                 return
-            query["nextToken"] = page["nextToken"]
+
+    def page(
+        self,
+        filters: Mapping[str, str] | None = None,
+        *,
+        max_results: int | None = None,
+        next_token: str | None = None,
+    ) -> Json:
+        """One page of decisions: `decisions`, and `nextToken` unless it is the last.
+
+        Args:
+            filters: by their names over HTTP, as `{"harnessId": "helper-abcdefghij"}`.
+            max_results: how many at most, from 1 to 100; 50 when left out.
+            next_token: of the page before.
+        """
+        asked = {
+            **(filters or {}),
+            "maxResults": None if max_results is None else str(max_results),
+            "nextToken": next_token,
+        }
+        query = {name: value for name, value in asked.items() if value is not None}
+        return self._send("GET", "decisions", query=query)
 
     def get(self, decision_id: str) -> Json:
         """One decision with its votes."""

@@ -62,6 +62,7 @@ class MailboxStanding:
         refused: the newest `KEPT` that were refused, oldest first.
         ended_in_all: how many ended since the mailbox began.
         refused_in_all: how many were refused since then.
+        arrived: how many have come and were not looked at yet.
     """
 
     running: str | None = None
@@ -70,6 +71,7 @@ class MailboxStanding:
     refused: list[RefusedRun] = field(default_factory=list[RefusedRun])
     ended_in_all: int = 0
     refused_in_all: int = 0
+    arrived: int = 0
 
 
 def mailbox_id(harness: str, session_id: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from contracts.approvals import Deciders, Terms
 from contracts.decisions import CastVote, Gate
 from contracts.errors import AwsError, ServiceError
+from everloop.inbox import Inbox
 from store import migrate
 from tests.api.live import Live, live_server
 from tests.api.raw import RawAnswer, call
@@ -77,6 +78,15 @@ async def test_pages_follow_each_other(live: Live):
     rest = await send(live, "GET", f"{INBOX}?maxResults=2&nextToken={first['nextToken']}")
     ids = [each["decisionId"] for each in [*first["decisions"], *rest.json["decisions"]]]
     assert len(set(ids)) == 3 and "nextToken" not in rest.json
+
+    def in_python() -> list[str]:
+        inbox = Inbox.at(f"http://127.0.0.1:{live.port}")
+        assert inbox.page({"status": "open"}, max_results=2) == first
+        again = inbox.page(next_token=first["nextToken"])
+        assert again["decisions"] == rest.json["decisions"]
+        return [each["decisionId"] for each in inbox.list()]
+
+    assert await asyncio.to_thread(in_python) == ids
 
 
 async def test_a_vote_that_cannot_be_delivered_is_delivered_when_it_is_repeated(live: Live):

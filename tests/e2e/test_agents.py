@@ -150,8 +150,15 @@ def test_what_waits_below_names_the_session_on_top(house: Stack, aside: ThreadPo
     decision = asked_below(house, arn, session)
     assert decision["harnessId"] == helper.split("/")[1]
     assert lines(house, "below.txt") == []
+
+    def listed() -> set[str]:
+        found = own(house, "GET", "sessions?state=waiting")["sessions"]
+        return {each["runtimeSessionId"] for each in found}
+
+    wait_until(lambda: session in listed(), what="it is not listed as waiting")
     vote(house, decision, "approve")
     assert running.result(timeout=60).stop_reason == "end_turn"
+    assert session not in listed()
     assert lines(house, "below.txt") == ["ran"]
 
 

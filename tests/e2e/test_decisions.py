@@ -216,6 +216,8 @@ def test_the_command_line_shows_what_waits_and_decides(stack: Stack) -> None:
         assert words in shown
     mine = stack.everloop("inbox", "--mine", "--as", "dan", "--as-role", "cli", "--json").stdout
     assert name in [each["decisionId"] for each in json.loads(mine)["decisions"]]
+    one = stack.everloop("inbox", "--role", "cli", "--max-results", "1")
+    assert "--next-token" not in one.stderr, "there is one of that role"
     refused = stack.everloop("decide", name, "approve", "--as", "dan")
     assert refused.returncode == 1 and "AccessDeniedException" in refused.stderr
     dan = ("--as", "dan", "--as-role", "cli")

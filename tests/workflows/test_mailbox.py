@@ -18,6 +18,7 @@ from contracts.runs import AdmitRun, AdmittedRun, ReadRun, RunActivity, RunFailu
 from contracts.turn import TASK_QUEUE
 from everloop.handles import SentRun, SentStanding, SentState
 from everloop.mailbox import (
+    KEPT,
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
     QUERY_STANDING,
@@ -30,7 +31,7 @@ from everloop.runs import HarnessOutcome, HarnessRun
 from everloop.types import StopReason
 from tests.provisioned import add_namespace, connect, temporal_server
 from worker import PASSTHROUGH
-from workflows.mailbox import HarnessMailbox
+from workflows.mailbox import SORTED_AT_ONCE, HarnessMailbox
 from workflows.run_harness import RunHarness
 
 RUNNER = SandboxedWorkflowRunner(restrictions=PASSTHROUGH)
@@ -99,7 +100,7 @@ def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass
 class Place:
-    """A namespace with a worker."""
+    """A namespace of its own."""
 
     client: Client
     played: Played
@@ -109,6 +110,16 @@ class Place:
         options.setdefault("key", prompt)
         options.setdefault("session_id", self.session)
         return await everloop.Client(self.client).send("h", prompt, **options)
+
+    def worker(self) -> Worker:
+        played = self.played
+        return Worker(
+            self.client,
+            task_queue=TASK_QUEUE,
+            workflows=[HarnessMailbox, RunHarness],
+            activities=[played.admit, played.deliver, played.read, played.stop],
+            workflow_runner=RUNNER,
+        )
 
     @property
     def mailbox(self) -> str:
@@ -141,20 +152,18 @@ class Place:
 
 
 @pytest.fixture
-async def place(temporal: str) -> AsyncGenerator[Place]:
+async def idle(temporal: str) -> Place:
+    """A namespace whose worker is not there yet."""
     namespace = f"n{uuid.uuid4().hex[:8]}"
     await connect(temporal)
     await add_namespace(temporal, namespace)
-    client = await connect(temporal, namespace)
-    played = Played()
-    async with Worker(
-        client,
-        task_queue=TASK_QUEUE,
-        workflows=[HarnessMailbox, RunHarness],
-        activities=[played.admit, played.deliver, played.read, played.stop],
-        workflow_runner=RUNNER,
-    ):
-        yield Place(client, played)
+    return Place(await connect(temporal, namespace), Played())
+
+
+@pytest.fixture
+async def place(idle: Place) -> AsyncGenerator[Place]:
+    async with idle.worker():
+        yield idle
 
 
 async def soon(condition: Callable[[], Awaitable[Any]]) -> Any:
@@ -188,6 +197,21 @@ async def test_one_after_the_other_and_each_once_whenever_the_signals_come(place
     assert len(await soon(place.runs)) > 1, "the mailbox never closed, which was to be raced with"
 
 
+async def test_a_flood_is_looked_at_a_part_at_a_time(idle: Place) -> None:
+    idle.played.held.set()
+    keys = ("a", "b", "c")
+    sending = [idle.send(key) for key in keys * SORTED_AT_ONCE]
+    await asyncio.gather(*sending)
+    began = (await idle.client.get_workflow_handle(idle.mailbox).describe()).run_id
+    async with idle.worker():
+        standing = await idle.closed()
+    history = await idle.client.get_workflow_handle(idle.mailbox, run_id=began).fetch_history()
+    kinds = [each.event_type for each in history.events]
+    assert kinds.count(EventType.EVENT_TYPE_TIMER_STARTED) >= len(keys) - 1
+    assert sorted(idle.played.ended) == list(keys)
+    assert (standing.ended_in_all, standing.refused_in_all) == (len(keys), 0)
+
+
 async def test_a_failure_is_noted_and_the_next_one_runs(place: Place) -> None:
     place.played.held.set()
     failing, fine = await place.send("fail"), await place.send("fine")
@@ -215,6 +239,8 @@ async def test_what_cannot_be_queued_is_refused_where_its_sender_can_look(place:
     changed = await place.send("another", key="first")
     again = await place.send("first")
     standing = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
+    while standing.arrived:
+        standing = await handle.query(QUERY_STANDING, result_type=MailboxStanding)
     told = [(each.key, each.reason) for each in standing.refused]
     assert [key for key, _ in told] == ["other", None, None, None, "long", None, "first"]
     assert f"the mailbox {mailbox_id('other', place.session)}" in told[0][1]
@@ -228,12 +254,17 @@ async def test_what_cannot_be_queued_is_refused_where_its_sender_can_look(place:
     sending = [place.send(f"more-{number}") for number in range(MAX_QUEUED - 1)]
     more = await asyncio.gather(*sending)
     beyond = await place.send("beyond")
-    assert (await more[-1].standing()).state is SentState.QUEUED
-    full = await beyond.standing()
-    assert full.state is SentState.REFUSED and f"{MAX_QUEUED} requests" in (full.reason or "")
+    await stands(more[-1], SentState.QUEUED)
+    full = await stands(beyond, SentState.REFUSED)
+    assert f"{MAX_QUEUED} requests" in (full.reason or "")
+    many = [place.send(f"many-{number}") for number in range(KEPT + 1)]
+    forgotten = (await asyncio.gather(*many))[0]
+    last = await place.send("last")
+    assert f"{MAX_QUEUED} requests" in ((await stands(last, SentState.REFUSED)).reason or "")
+    assert (await forgotten.standing()).state is SentState.REFUSED, "with or without the reason"
     await place.cancel(first)
     await stands(more[-1], SentState.GIVEN_UP)
-    assert await beyond.standing() == full, "a mailbox that has closed still tells"
+    assert (await last.standing()).state is SentState.REFUSED, "a closed mailbox still tells"
     assert {run.prompt for run in place.played.admitted} == {"first"}
 
 

@@ -103,6 +103,12 @@ def inbox(
         str | None, typer.Option(help="Only what waits longer, as 90s, 30m, 2h or 1d.")
     ] = None,
     status: Annotated[Status, typer.Option(help="Where the decisions stand.")] = Status.OPEN,
+    max_results: Annotated[
+        int | None, typer.Option(min=1, max=100, help="How many of a page; 50 when left out.")
+    ] = None,
+    next_token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Go on where the page before ended.")
+    ] = None,
     as_user: AsOption = None,
     as_role: AsRoleOption = None,
     as_json: JsonOption = False,
@@ -127,24 +133,30 @@ def inbox(
             stdout().print(describe(one), markup=False)
         return
     harness_id = find_harness(Aws(connection), harness).harness_id if harness else None
-    found = list(
-        Inbox(connection, as_user, tuple(as_role or ())).list(
-            status=status,
-            mine=mine,
-            user=user,
-            role=role,
-            root_session=root_session,
-            harness_id=harness_id,
-            older_than_s=None if older_than is None else seconds(older_than),
-        )
+    asked = {
+        "status": status.value,
+        "mine": "true" if mine else None,
+        "user": user,
+        "role": role,
+        "rootSession": root_session,
+        "harnessId": harness_id,
+        "olderThanSeconds": None if older_than is None else str(seconds(older_than)),
+    }
+    told = Inbox(connection, as_user, tuple(as_role or ())).page(
+        {name: value for name, value in asked.items() if value is not None},
+        max_results=max_results,
+        next_token=next_token,
     )
+    found = told["decisions"]
     if as_json:
-        print_json({"decisions": found})
+        print_json(told)
     elif not found:
         stderr().print(f"no {status} decisions", markup=False)
     else:
         for each in found:
             stdout().print(describe(each), markup=False)
+        if "nextToken" in told:
+            stderr().print(f"more with: --next-token {told['nextToken']}", markup=False)
 
 
 def decide(

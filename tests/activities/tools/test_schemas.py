@@ -3,6 +3,7 @@
 import pytest
 
 from activities.tools.schemas import BUILTIN_TOOLS
+from contracts.tools import BUILTIN_NAMES
 
 FILE_PARAMETERS = "command path old_str new_str file_text insert_line view_range".split()
 
@@ -10,6 +11,7 @@ FILE_PARAMETERS = "command path old_str new_str file_text insert_line view_range
 @pytest.mark.wire("tools.builtin", "tools.shell")
 def test_there_are_two_with_awss_parameters() -> None:
     shell, files = BUILTIN_TOOLS
+    assert (shell.name, files.name) == BUILTIN_NAMES
     assert (shell.name, files.name) == ("shell", "file_operations")
     properties = shell.schema["properties"]
     assert list(properties) == ["command", "timeout"]
