@@ -248,11 +248,11 @@ async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
 
 async def _describe(settings: Settings, provider: EnvironmentProvider) -> None:
     """Write down what isolates environments here, for `everloop status` and for the log."""
-    found = {"sandbox": provider.name}
+    found = {"sandbox": provider.name} | provider.described()
     if isinstance(provider, Bubblewrap):
+        # Of this machine, and quickly tried; an engine may be away for a while.
         try:
             await provider.probe()
-            found |= provider.described()
         except EnvironmentUnavailable as error:
             found = {"sandbox": f"none: {error}"}
     logging.getLogger(__name__).info("isolation: %s", found)

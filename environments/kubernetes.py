@@ -92,6 +92,16 @@ class Kubernetes:
         self._volumes = volumes_dir or data_dir / "volumes"
         self._file_pods = FilePods(self._api, self._make_file_pod)
 
+    def described(self) -> dict[str, str]:
+        """What bounds pods, for people."""
+        return {
+            "memory, processor": "the pod's limits",
+            "processes": "a limit of the session's user id",
+            "disk": f"a claim of {self._options.volume_size} for each session",
+            "network": "a NetworkPolicy, where the cluster's network plugin enforces it",
+            "host user": "one for each session",
+        }
+
     async def probe(self) -> None:
         """Find out whether the cluster answers, and bring there what every environment needs.
 
