@@ -24,7 +24,8 @@ from environments.egress import EgressProxy
 from environments.egress_lanes import EgressLanes
 from environments.kubernetes_api import LOOK_S, START_S, ClusterApi
 from environments.kubernetes_exec import COMMAND
-from environments.kubernetes_files import ClusterVolume, FilePods
+from environments.kubernetes_file_pods import FilePods
+from environments.kubernetes_files import ClusterVolume
 from environments.operator_resolver import Resolver
 from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.shared_volumes import is_id
