@@ -224,14 +224,23 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
             )
             async with files, worker, endpoint:
                 _announce(settings, "sandbox-host")
-                await stop.wait()
+                await _either(stop, host.lost)
             await runner.close()
-            await host.stop_unused()
+            if not host.lost.is_set():
+                await host.stop_unused()
     finally:
         if exporter is not None:
             await exporter.close()
         await proxy.close_all()
         await store.close()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for the first of several events."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
