@@ -233,14 +233,23 @@ async def serve_environments(settings: Settings, stop: asyncio.Event) -> None:
             )
             async with files, worker, endpoint:
                 _announce(settings, "sandbox-host")
-                await stop.wait()
+                await _either(stop, host.lost)
             await runner.close()
-            await host.stop_unused()
+            if not host.lost.is_set():
+                await host.stop_unused()
     finally:
         if exporter is not None:
             await exporter.close()
         await proxy.close_all()
         await store.close()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for the first of several events."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
@@ -257,11 +266,11 @@ async def _egress_secret(store: Store, settings: Settings, text: str) -> str:
 
 async def _describe(settings: Settings, provider: EnvironmentProvider) -> None:
     """Write down what isolates environments here, for `everloop status` and for the log."""
-    found = {"sandbox": provider.name}
+    found = {"sandbox": provider.name} | provider.described()
     if isinstance(provider, Bubblewrap):
+        # Of this machine, and quickly tried; an engine may be away for a while.
         try:
             await provider.probe()
-            found |= provider.described()
         except EnvironmentUnavailable as error:
             found = {"sandbox": f"none: {error}"}
     logging.getLogger(__name__).info("isolation: %s", found)

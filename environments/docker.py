@@ -106,6 +106,14 @@ class Docker:
         self._owner = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:24]
         self._client: Any = None
 
+    def described(self) -> dict[str, str]:
+        """What bounds containers, for people."""
+        return {
+            "memory, processes, processor": "the container's control group",
+            "disk": "measured",
+            "host user": "one for each session",
+        }
+
     async def probe(self) -> None:
         """Find out whether the engine answers and has the image.
 

@@ -31,7 +31,7 @@ from environments.disk import DiskWatch
 from environments.environment import Environment
 from environments.expiry import Expiry
 from environments.fork_files import ForkedFiles
-from environments.lease import FILES_ELSEWHERE, Lease, boot_clock, claim_name, place_of
+from environments.lease import FILES_ELSEWHERE, Lease, claim_name, place_of
 from environments.local_volume import WORKERS_MAX, volume_of
 from environments.periodic import every
 from environments.provider import (
@@ -204,6 +204,11 @@ class SandboxHost:
     def name(self) -> str:
         """This host's name in records and leases."""
         return self._host
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when another process has this host's name: this one must end, and touch nothing."""
+        return self._lease.lost
 
     def running(self, session: str) -> Environment | None:
         """A session's environment, if one runs here as far as is known; none is started."""
@@ -402,9 +407,7 @@ class SandboxHost:
                 await self._records.forget_left(self._host, volume)
 
     async def _renew(self) -> None:
-        asked_at = boot_clock()
-        await self._records.beat(self._host, lease_s=LEASE_S, place=self._place)
-        self._lease.renewed(asked_at)
+        await self._lease.renew(self._records, self._host, self._place)
 
     async def _beat(self) -> None:
         """Keep the lease. After one that ran out, first end what others have taken over."""

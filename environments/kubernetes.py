@@ -24,7 +24,8 @@ from environments.egress import EgressProxy
 from environments.egress_lanes import EgressLanes
 from environments.kubernetes_api import LOOK_S, START_S, ClusterApi
 from environments.kubernetes_exec import COMMAND
-from environments.kubernetes_files import ClusterVolume, FilePods
+from environments.kubernetes_file_pods import FilePods
+from environments.kubernetes_files import ClusterVolume
 from environments.operator_resolver import Resolver
 from environments.provider import Liveness, Reference, Started, check_mounts
 from environments.shared_volumes import is_id
@@ -91,6 +92,16 @@ class Kubernetes:
         self._config_map: str | None = None
         self._volumes = volumes_dir or data_dir / "volumes"
         self._file_pods = FilePods(self._api, self._make_file_pod)
+
+    def described(self) -> dict[str, str]:
+        """What bounds pods, for people."""
+        return {
+            "memory, processor": "the pod's limits",
+            "processes": "a limit of the session's user id",
+            "disk": f"a claim of {self._options.volume_size} for each session",
+            "network": "a NetworkPolicy, where the cluster's network plugin enforces it",
+            "host user": "one for each session",
+        }
 
     async def probe(self) -> None:
         """Find out whether the cluster answers, and bring there what every environment needs.

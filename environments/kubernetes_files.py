@@ -1,18 +1,15 @@
 """A session's files in a volume of the cluster: done in a pod that has it, by `agentd_volume`.
 
-In the session's own pod where one runs, else in one that has nothing but the volume, is made when
-it is needed and goes when it is not. Whatever comes back is from among commands of the session, or
-from an image of somebody's: it is bounded and checked, and never more than the session's own.
+Whatever comes back is from among commands of the session, or from an image of somebody's: it is
+bounded and checked, and never more than the session's own.
 """
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -25,31 +22,25 @@ from environments.agentd_volume import PIECE
 from environments.bubblewrap_profile import AGENTD_DIR
 from environments.channel import Streams
 from environments.kubernetes_api import ClusterApi
-from environments.kubernetes_pod import FILES_MOUNT, SESSION_LABEL
+from environments.kubernetes_file_pods import FilePods
 from environments.session_volume import Content, Replace, service_error
-
-log = logging.getLogger(__name__)
 
 #: Seconds for what moves no more than one part; the checksum of a whole file is among it.
 OPERATION_S = 120.0
 #: Seconds until the next bytes of what takes longer.
 SILENCE_S = 60.0
-#: Operations at once; each is a process in a pod.
-OPERATIONS_MAX = 16
-#: Seconds that a pod for files stays when nobody uses it.
-KEPT_S = 60.0
 #: One piece of an archive.
 PIECE_BYTES = 4 * 1024**2
 #: An archive: what it holds, and what tar adds for each name, compressed not at all.
 ARCHIVE_BYTES = CONTENT_BYTES + ENTRIES_MAX * 2048
+#: Seconds of one look, which a call waits for: it takes one at most when it runs.
+SCAN_S = 10.0
 #: What one look finds: as many names as it may meet.
 SCAN_BYTES = 16 * 1024**2
 #: Of what a pod says why a look was not made.
 WHY_CHARACTERS = 200
 #: What is written to the disk at a time.
 WRITE_BYTES = 1024**2
-
-Make = Callable[[str, str, int], Awaitable[None]]
 
 _COMMAND = (
     "python3",
@@ -97,92 +88,6 @@ class _Refusal(_Answer):
     ]
     field: Literal["path", "offset", "uploadId", "size", "sha256"] | None
     message: str = Field(max_length=8192)
-
-
-class FilePods:
-    """Finds, for each session, a pod that has its volume."""
-
-    def __init__(self, api: ClusterApi, make: Make) -> None:
-        """Know none yet.
-
-        Args:
-            api: of the cluster.
-            make: makes a pod that has nothing but a volume, by its name, the claim and the user.
-        """
-        self._api = api
-        self._make = make
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._users: dict[str, int] = {}
-        self._leaving: dict[str, asyncio.Task[None]] = {}
-        self.operations = asyncio.Semaphore(OPERATIONS_MAX)
-
-    def lock(self, claim: str) -> asyncio.Lock:
-        """Held by whoever starts or ends pods of a session."""
-        return self._locks.setdefault(claim, asyncio.Lock())
-
-    @asynccontextmanager
-    async def place(self, claim: str, user: int, make: bool) -> AsyncGenerator[tuple[str, str]]:
-        """A running pod that has a volume, and where it sees it.
-
-        Args:
-            claim: the volume.
-            user: who owns what is in it.
-            make: whether one is made when none runs.
-
-        Raises:
-            EnvironmentUnavailable: none can be had.
-        """
-        name = _name(claim)
-        leaving = self._leaving.pop(claim, None)
-        if leaving is not None:
-            leaving.cancel()
-        self._users[claim] = self._users.get(claim, 0) + 1
-        try:
-            async with self.lock(claim):
-                found = await self._running(claim)
-                if found is None and not make:
-                    raise EnvironmentUnavailable("no pod has the session's files now")
-                if found is None:
-                    await self._api.remove_pod(name)
-                    await self._make(name, claim, user)
-                    found = (name, FILES_MOUNT)
-            yield found
-        finally:
-            self._users[claim] -= 1
-            if not self._users[claim]:
-                del self._users[claim]
-                self._leaving[claim] = asyncio.create_task(self._leave(claim))
-
-    async def end_all(self, claim: str, *, but_for_files: bool = False) -> None:
-        """End the pods of a session, of whatever host. Under the session's lock."""
-        for name in await self._api.names(f"{SESSION_LABEL}={claim}"):
-            if not but_for_files or name != _name(claim):
-                await self._api.remove_pod(name)
-
-    async def close(self) -> None:
-        """Forget all; their owner ends those that are left when it starts, or the cluster does."""
-        tasks = list(self._leaving.values())
-        self._leaving.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _running(self, claim: str) -> tuple[str, str] | None:
-        for pod in await self._api.pods(f"{SESSION_LABEL}={claim}"):
-            if pod.status.phase == "Running" and pod.metadata.deletion_timestamp is None:
-                mounts = pod.spec.containers[0].volume_mounts
-                where = next(each.mount_path for each in mounts if each.name == "session")
-                return str(pod.metadata.name), str(where)
-        return None
-
-    async def _leave(self, claim: str) -> None:
-        await asyncio.sleep(KEPT_S)
-        try:
-            async with self.lock(claim):
-                await self._api.remove_pod(_name(claim))
-        except EnvironmentUnavailable as error:
-            log.warning("a pod for files is left to the cluster: %s", error)
-        self._leaving.pop(claim, None)
 
 
 class ClusterVolume:
@@ -293,14 +198,19 @@ class ClusterVolume:
 
     async def scan(self) -> Files:
         """See `SessionVolume.scan`; only a pod that runs is looked into."""
+        data = bytearray()
         try:
-            async with self._opened({"op": "scan"}, make=False) as streams:
-                data = bytearray()
+            async with (
+                asyncio.timeout(SCAN_S),
+                self._opened({"op": "scan"}, make=False) as streams,
+            ):
                 while piece := await _piece(streams):
                     data += piece
                     if len(data) > SCAN_BYTES:
                         raise TooMuch("the names of the session's files are too long")
                 await _answer(streams, TypeAdapter(None), OPERATION_S)
+        except TimeoutError:
+            raise _unreachable(f"a look at them takes more than {SCAN_S:.0f} s") from None
         except ServiceError as error:
             raise TooMuch(error.detail.message[:WHY_CHARACTERS]) from None
         return await asyncio.to_thread(_signatures, bytes(data))
@@ -446,7 +356,3 @@ def _entry(found: _Entry) -> FileEntry:
         modified_at=found.modified_at,
         executable=found.executable,
     )
-
-
-def _name(claim: str) -> str:
-    return f"{claim}-files"

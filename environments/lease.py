@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from contracts.environment import HostVolumes
-from contracts.errors import EnvironmentUnavailable
+from contracts.errors import EnvironmentUnavailable, StaleAttempt
 from store.environments import Environments
 
 #: Seconds between two tries to have a name.
@@ -67,6 +67,21 @@ class Lease:
         """Hold none yet; `lease_s` are the seconds that each renewal gives."""
         self._lease_s = lease_s
         self._until = 0.0
+        self.lost = asyncio.Event()
+
+    async def renew(self, records: Environments, host: str, place: str) -> None:
+        """Renew it.
+
+        Raises:
+            StaleAttempt: the process of another data directory has the host's name.
+        """
+        asked_at = boot_clock()
+        try:
+            await records.beat(host, lease_s=self._lease_s, place=place)
+        except StaleAttempt:
+            self.lost.set()
+            raise
+        self.renewed(asked_at)
 
     def renewed(self, asked_at: float) -> None:
         """It was renewed by a request that was sent at `asked_at`, on the clock of `boot_clock`."""

@@ -49,6 +49,10 @@ class EnvironmentProvider(Protocol):
         """What records call it."""
         ...
 
+    def described(self) -> dict[str, str]:
+        """What bounds environments here, for people."""
+        ...
+
     async def probe(self) -> None:
         """Find out, once, whether environments can run here.
 

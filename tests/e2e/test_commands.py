@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from tests.e2e.commands import Ran, begin, run
-from tests.e2e.stack import Stack, new_session
+from tests.e2e.stack import Stack, Told, new_session, say
 
 
 @pytest.mark.wire("session.command", "session.command-stream")
@@ -27,6 +27,16 @@ def test_output_comes_while_the_command_runs(stack: Stack) -> None:
     assert next(text for text in told if text) == "first\n"
     run(stack, arn, session, "touch go")
     assert list(chunks)[-1]["contentStop"]["exitCode"] == 0
+
+
+def test_a_command_runs_beside_a_turn_that_waits_for_it(stack: Stack) -> None:
+    arn, session = stack.harness(), new_session()
+    waits = "touch begun; while [ ! -e go ]; do sleep 0.05; done; echo over"
+    frames = stack.open(arn, session, say(f"Run the shell command `{waits}`"))
+    first = next(frames)
+    beside = run(stack, arn, session, "while [ ! -e begun ]; do sleep 0.05; done; touch go")
+    assert beside.stop["exitCode"] == 0
+    assert Told([first, *frames]).stop_reason == "end_turn"
 
 
 @pytest.mark.wire("session.command-retry")

@@ -47,6 +47,7 @@ class Cluster:
         url: where it listens, once it does.
         kept: objects by plural and name.
         failures: what was said of containers that could not be started, by pod.
+        ids: of the containers that could, by pod.
     """
 
     engine: Engine
@@ -56,6 +57,7 @@ class Cluster:
     url: str = ""
     kept: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    ids: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def kubeconfig(self) -> str:
@@ -139,6 +141,8 @@ class Cluster:
         done = self.podman(*words, check=False)
         if done.returncode != 0:
             self.failures[name] = done.stderr
+        else:
+            self.ids[name] = done.stdout.strip()
 
     def _volume(self, pod: str, volume: Json, group: int) -> Path:
         """The directory behind a volume, made as the kubelet makes it."""
@@ -176,9 +180,10 @@ class Cluster:
         return {"phase": phase, "containerStatuses": [{**known, "state": state}]}
 
     def _phase(self, name: str) -> str:
-        running = "{{.State.Running}}"
-        shown = self.podman("inspect", "-f", running, self.container(name), check=False)
-        return "Running" if shown.stdout.strip() == "true" else "Failed"
+        # The runtime itself answers ten times as fast as the engine, and is asked all the time.
+        shown = subprocess.run(["runc", "state", self.ids[name]], capture_output=True, text=True)
+        state = json.loads(shown.stdout)["status"] if shown.returncode == 0 else "gone"
+        return "Running" if state == "running" else "Failed"
 
 
 @asynccontextmanager
@@ -272,12 +277,12 @@ class _Api:
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async def exec(self, request: web.Request) -> web.WebSocketResponse:
-        container = self._cluster.container(request.match_info["name"])
+        container = self._cluster.ids[request.match_info["name"]]
         command = request.query.getall("command")
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await socket.prepare(request)
         process = await asyncio.create_subprocess_exec(
-            *(*self._cluster.engine.podman, "exec", "-i", container, *command),
+            *("runc", "exec", container, *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -71,6 +71,12 @@ async def test_files_outlive_the_environment_and_processes_do_not(provider: Envi
     assert (await run(provider.connect(third.reference), "ls")).stdout == ""
 
 
+async def test_what_bounds_it_is_told_to_people(provider: EnvironmentProvider):
+    told = provider.described()
+    assert {"disk", "host user"} <= told.keys()
+    assert any("memory" in name for name in told) and all(told.values())
+
+
 async def test_an_id_runs_once_whoever_asks(provider: EnvironmentProvider):
     started = await provider.start("a", SPEC, generation=1)
     for _ in range(2):

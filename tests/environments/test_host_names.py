@@ -48,6 +48,7 @@ async def test_a_host_that_slept_and_lost_its_name_does_nothing_more(
             with pytest.raises(StaleAttempt, match="another sandbox host has the name"):
                 async with first.use("s", SPEC):
                     pass
+            assert first.lost.is_set()
         # It does not give away what is another's.
         assert await store.environments.claim("here", "three", HostVolumes())
     provider = Bubblewrap(tmp_path / "one")

@@ -16,7 +16,8 @@ from environments.agentd_session_files import LISTED_MAX
 from environments.agentd_volume import PIECE
 from environments.channel import Streams
 from environments.kubernetes_api import ClusterApi
-from environments.kubernetes_files import ClusterVolume, FilePods
+from environments.kubernetes_file_pods import FilePods
+from environments.kubernetes_files import ClusterVolume
 from environments.session_volume import Content
 
 ENTRY = {"name": "f", "type": "file", "size": 1, "modified_at": 0.0, "executable": False}
@@ -163,6 +164,19 @@ async def test_a_look_is_bounded_and_says_why_it_was_not_made(
     with pytest.raises(TooMuch) as much:
         await files.scan()
     assert str(much.value) == "x" * kubernetes_files.WHY_CHARACTERS
+
+
+async def test_a_look_is_not_waited_for_long(
+    pod: Pod, files: ClusterVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> Streams:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(pod, "exec", never)
+    monkeypatch.setattr(kubernetes_files, "SCAN_S", 0.05)
+    with pytest.raises(EnvironmentUnavailable, match="takes more than"):
+        await files.scan()
 
 
 @pytest.mark.parametrize("says", [[], ["0" * 63], ["0" * 64, None], [1], {}])
