@@ -142,10 +142,11 @@ async def _is_to_be_brought(context: Context, invocation: InvocationRecord) -> b
 async def _bring(
     context: Context, invocation: InvocationRecord, enqueue: bool, answered: Sequence[str]
 ) -> None:
-    waiting = bool(await context.store.calls.pending(invocation.session))
-    request = TurnRequest(invocation.invocation_id, enqueue)
+    waiting = {call.id for call in await context.store.calls.pending(invocation.session)}
+    # A call waits from the moment that the model asks for it; its turn may still be ending.
+    request = TurnRequest(invocation.invocation_id, enqueue or not waiting.isdisjoint(answered))
     try:
-        await context.sessions.invoke(invocation.session, request, waiting=waiting)
+        await context.sessions.invoke(invocation.session, request, waiting=bool(waiting))
     except ServiceError:
         # An update that was sent twice may be refused although its first sending was taken.
         now = await context.store.turns.invocation(invocation.session, invocation.invocation_id)

@@ -1,4 +1,7 @@
-"""One running Everloop for all tests that do not hurt it, and fresh ones for those that do."""
+"""One running Everloop for all tests, whole again when each begins, and others as tests want them.
+
+A test may kill its processes, but change nothing that stays.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +12,17 @@ from tests.e2e.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def everloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = Stack(tmp_path_factory.mktemp("everloop") / "data").start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def stack(everloop: Stack) -> Stack:
+    for process in everloop.state()["processes"]:
+        everloop.wait_ready(process["name"])
+    return everloop
 
 
 @pytest.fixture

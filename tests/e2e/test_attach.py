@@ -97,10 +97,7 @@ def test_a_reader_that_comes_again_goes_on_behind_its_last_event(stack: Stack) -
     assert get(stack, over).status == 204, "an EventSource stops coming again"
 
 
-def test_a_whole_session_is_followed_over_turns_and_a_killed_server(
-    new_stack: Callable[..., Stack],
-) -> None:
-    stack = new_stack()
+def test_a_whole_session_is_followed_over_turns_and_a_killed_server(stack: Stack) -> None:
     arn, session = stack.harness(), new_session()
     stack.invoke(arn, session, say("Count to 2"), key="one")
     watching = iter(Sessions.at(stack.endpoint).events(arn.rpartition("/")[2], session))

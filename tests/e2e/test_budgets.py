@@ -3,12 +3,18 @@
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.e2e.people import Refused, invocations, own, resumed, vote, waiting
+from tests.e2e.people import Json, Refused, invocations, own, resumed, vote, waiting
 from tests.e2e.stack import Stack, new_session, say, wait_until
+from tests.providers.background import in_background
+from tests.providers.said import Said
+from tests.providers.server import speaking
 
 
 def limit(stack: Stack, harness_id: str, tokens: int, at_limit: str = "stop") -> None:
-    budget = {"tokensPerSession": tokens, "atLimit": at_limit}
+    bound(stack, harness_id, {"tokensPerSession": tokens, "atLimit": at_limit})
+
+
+def bound(stack: Stack, harness_id: str, budget: Json) -> None:
     own(stack, "PUT", f"harnesses/{harness_id}/extensions", {"budget": budget})
 
     def ready() -> bool:
@@ -59,3 +65,15 @@ def test_a_turn_that_gets_no_more_ends_interrupted(stack: Stack) -> None:
     vote(stack, asked, "reject", reason="too dear")
     assert resumed(stack, arn, session, asked)["stopReason"] == "interrupted"
     assert stack.invoke(arn, session, say("Count to 2")).stops == ["partial_turn"]
+
+
+def test_what_a_harness_may_spend_is_for_all_of_its_sessions(stack: Stack) -> None:
+    with in_background(lambda: speaking(lambda _: Said(text="Done."))) as provider:
+        priced = {"modelId": "openai/gpt-4o-mini", "apiBase": f"{provider.url}/v1"}
+        arn, other = stack.harness(model={"liteLlmModelConfig": priced}), new_session()
+        bound(stack, arn.split("/")[1], {"usdPerHarness": 0.000001, "atLimit": "ask"})
+        assert stack.invoke(arn, new_session(), say("Count to 3")).stop_reason == "end_turn"
+        assert stack.invoke(arn, other, say("Count to 3")).stops == ["partial_turn"]
+        (asked,) = waiting(stack, other)
+        vote(stack, asked, "approve", arguments={"addUsd": 1})
+        assert resumed(stack, arn, other, asked)["stopReason"] == "end_turn"

@@ -1,7 +1,6 @@
 """Commands beside turns, as boto3 asks for them, through every kill there is."""
 
 import uuid
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -135,10 +134,7 @@ def test_a_stopped_session_tells_its_commands_and_keeps_its_files(stack: Stack) 
     assert list(again)[-1]["contentStop"] == {"exitCode": 0, "status": "COMPLETED"}
 
 
-def test_a_command_outlives_every_process_but_its_environment(
-    new_stack: Callable[..., Stack],
-) -> None:
-    stack = new_stack()
+def test_a_command_outlives_every_process_but_its_environment(stack: Stack) -> None:
     arn, session, key = stack.harness(), new_session(), "survivor"
     command = "echo ran >> runs; echo begun; while [ ! -e go ]; do sleep 0.05; done; wc -l < runs"
     first = begin(stack, arn, session, command, key=key)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,6 @@ from tests.provisioned import wait_settled
 
 MARK = "Run the shell command `echo work > {name}; sleep 300 & echo started`"
 LONG = "Run the shell command `echo long > {name}; sleep 300`"
-
-
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = Stack(tmp_path_factory.mktemp("hurt") / "data").start()
-    yield running
-    running.stop()
 
 
 @contextmanager
@@ -60,15 +53,15 @@ def transcript(stack: Stack, arn: str, session: str) -> list[str]:
     return asyncio.run(read())
 
 
-def test_a_worker_killed_during_every_change_leaves_nothing_half_made(hurt: Stack) -> None:
+def test_a_worker_killed_during_every_change_leaves_nothing_half_made(stack: Stack) -> None:
     # Clients that do not wait: what they see is the transition.
-    control = hurt.client("bedrock-agentcore-control")
-    updated, pointed, deleted = (id_of(hurt.harness()) for _ in range(3))
+    control = stack.client("bedrock-agentcore-control")
+    updated, pointed, deleted = (id_of(stack.harness()) for _ in range(3))
     where = {"harnessId": pointed, "endpointName": "prod"}
-    hurt.control.update_harness(harnessId=pointed, maxIterations=1)
-    hurt.control.create_harness_endpoint(**where, targetVersion="1")
+    stack.control.update_harness(harnessId=pointed, maxIterations=1)
+    stack.control.create_harness_endpoint(**where, targetVersion="1")
 
-    with killed_at_the_end(hurt, "worker"):
+    with killed_at_the_end(stack, "worker"):
         created = control.create_harness(harnessName="born", executionRoleArn=ROLE, model=DEMO)[
             "harness"
         ]["harnessId"]
@@ -95,37 +88,37 @@ def test_a_worker_killed_during_every_change_leaves_nothing_half_made(hurt: Stac
     assert wait_settled(control, deleted) == {}
     arns = [one["arn"] for one in control.list_harnesses(maxResults=100)["harnesses"]]
     arn = next(one for one in arns if id_of(one) == created)
-    assert hurt.invoke(arn, new_session(), say("Count to 2")).stop_reason == "end_turn"
+    assert stack.invoke(arn, new_session(), say("Count to 2")).stop_reason == "end_turn"
 
 
-def test_deleting_ends_turns_and_environments_though_the_host_is_killed(hurt: Stack) -> None:
-    arn, idle, busy = hurt.harness(), new_session(), new_session()
-    hurt.invoke(arn, idle, say(MARK.format(name="idle.mark")))
+def test_deleting_ends_turns_and_environments_though_the_host_is_killed(stack: Stack) -> None:
+    arn, idle, busy = stack.harness(), new_session(), new_session()
+    stack.invoke(arn, idle, say(MARK.format(name="idle.mark")))
     told: list[Told] = []
     turn = threading.Thread(
-        target=lambda: told.append(hurt.invoke(arn, busy, say(LONG.format(name="busy.mark"))))
+        target=lambda: told.append(stack.invoke(arn, busy, say(LONG.format(name="busy.mark"))))
     )
     turn.start()
-    wait_until(lambda: hurt.volume_files("busy.mark"), what="the turn did not begin")
-    sandboxes = wait_until(lambda: sandbox_processes(hurt), what="no sandbox runs")
+    wait_until(lambda: stack.volume_files("busy.mark"), what="the turn did not begin")
+    sandboxes = wait_until(lambda: sandbox_processes(stack), what="no sandbox runs")
 
-    with killed_at_the_end(hurt, "sandbox-host"):
-        control = hurt.client("bedrock-agentcore-control")
+    with killed_at_the_end(stack, "sandbox-host"):
+        control = stack.client("bedrock-agentcore-control")
         assert control.delete_harness(harnessId=id_of(arn))["harness"]["status"] == "DELETING"
         turn.join(timeout=60)
         assert [one.stop_reason for one in told] == ["interrupted"]
         assert status(control, id_of(arn))[0] == "DELETING", "the host has not answered"
         with pytest.raises(Exception, match="is being deleted"):
-            hurt.invoke(arn, new_session(), say("Count to 2"))
+            stack.invoke(arn, new_session(), say("Count to 2"))
 
     assert wait_settled(control, id_of(arn)) == {}
-    assert hurt.volume_files("idle.mark") == hurt.volume_files("busy.mark") == []
+    assert stack.volume_files("idle.mark") == stack.volume_files("busy.mark") == []
     wait_until(
         lambda: not any(Path(f"/proc/{pid}").exists() for pid in sandboxes),
         what="an environment outlived its harness",
     )
-    assert transcript(hurt, arn, idle) == ["user", "assistant", "user", "assistant"]
-    assert transcript(hurt, arn, busy)[:2] == ["user", "assistant"]
+    assert transcript(stack, arn, idle) == ["user", "assistant", "user", "assistant"]
+    assert transcript(stack, arn, busy)[:2] == ["user", "assistant"]
 
 
 def sandbox_processes(stack: Stack) -> list[int]:

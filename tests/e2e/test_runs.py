@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,12 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from tests.e2e.stack import APPROVAL, Stack, answer, new_session, say, wait_until
 
 
-@pytest.fixture
-def impatient(tmp_path: Path, new_stack: Callable[..., Stack]) -> Stack:
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Runs park for a second, and Temporal suggests to continue-as-new after 30 events."""
+    scratch = tmp_path_factory.mktemp("impatient")
     real = Path(sys.executable).parent / "temporal"
-    wrapper = tmp_path / "bin" / "temporal"
+    wrapper = scratch / "bin" / "temporal"
     wrapper.parent.mkdir()
     flag = "--dynamic-config-value limit.historyCount.suggestContinueAsNew=30"
     wrapper.write_text(
@@ -26,7 +27,10 @@ def impatient(tmp_path: Path, new_stack: Callable[..., Stack]) -> Stack:
     )
     wrapper.chmod(0o755)
     path = f"{wrapper.parent}:{os.environ['PATH']}"
-    return new_stack(PATH=path, EVERLOOP_PARK_S="1", EVERLOOP_GRACE_S="1")
+    env = {"PATH": path, "EVERLOOP_PARK_S": "1", "EVERLOOP_GRACE_S": "1"}
+    running = Stack(scratch / "data", **env).start()
+    yield running
+    running.stop()
 
 
 def runs(stack: Stack, session: str) -> list[WorkflowExecution]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.e2e.stack import APPROVAL, Frame, Stack, Told, answer, new_session, say
+from tests.e2e.people import waiting
+from tests.e2e.stack import APPROVAL, Frame, Stack, Told, answer, new_session, say, wait_until
 
 
 def kinds(told: Told) -> list[str]:
@@ -124,6 +125,18 @@ def test_an_inline_call_ends_the_stream_and_its_answer_resumes_the_turn(stack: S
     assert resumed.stops == ["tool_result", "end_turn"]
     assert resumed.results == ["yes, approved"]
     assert "approved" in resumed.text.lower()
+
+
+def test_an_answer_that_comes_before_its_turn_has_ended_waits_for_that(stack: Stack) -> None:
+    arn, session = stack.harness(tools=[APPROVAL]), new_session()
+    both = "At the same time: Run the shell command `sleep 2; echo slept` and ask for approval"
+    asking = stack.open(arn, session, say(both))
+    next(asking)
+    (asked,) = wait_until(lambda: waiting(stack, session), what="nothing waits")
+    resumed = stack.invoke(arn, session, answer((asked["toolUseId"], "yes, approved")))
+    assert resumed.stop_reason == "end_turn"
+    assert resumed.results[-1] == "yes, approved"
+    assert Told(list(asking)).stop_reason == "tool_use"
 
 
 @pytest.mark.wire("inline.june")
