@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from api import eventstream
+from api.handlers import HANDLERS
 from api.model import wire_model
 from api.parse import parse
 from api.serialise import serialise, to_json
@@ -30,6 +31,11 @@ FEW = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
 )
+#: The same code reads and writes them all; those that no handler serves are for `make thorough`.
+EACH = [
+    pytest.param(*operation, marks=() if operation in HANDLERS else pytest.mark.thorough)
+    for operation in OPERATIONS
+]
 EVENT_STREAMS = ["InvokeHarness", "InvokeAgentRuntimeCommand", "InvokeCodeInterpreter"]
 
 
@@ -39,7 +45,7 @@ def test_serves_every_operation_of_both_services_on_its_own_route():
 
 
 @pytest.mark.wire("invoke.form", "invoke.content", "error.constraints")
-@pytest.mark.parametrize(("service", "name"), OPERATIONS)
+@pytest.mark.parametrize(("service", "name"), EACH)
 def test_reads_what_botocore_sends(service: str, name: str):
     shape = operation_model(service, name).input_shape
     nothing: dict[str, Any] = {}
@@ -63,7 +69,7 @@ def test_reads_what_botocore_sends(service: str, name: str):
     check()
 
 
-@pytest.mark.parametrize(("service", "name"), OPERATIONS)
+@pytest.mark.parametrize(("service", "name"), EACH)
 def test_botocore_reads_what_is_written(service: str, name: str):
     model = operation_model(service, name)
     if model.output_shape is None or name in EVENT_STREAMS:

@@ -32,6 +32,7 @@ def shop_assistant(asked: Asked) -> Said:
     return Said(text=f"{parcel[0]}, found by find_order for 4711." if looked_up else "No idea.")
 
 
+@pytest.mark.thorough
 @pytest.mark.wire("model.switch", "override.model")
 def test_a_session_goes_from_provider_to_provider(new_stack: Callable[..., Stack]) -> None:
     with in_background(lambda: speaking(shop_assistant)) as providers:
