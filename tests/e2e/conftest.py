@@ -13,7 +13,9 @@ from tests.e2e.stack import Stack
 
 @pytest.fixture(scope="session")
 def everloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = Stack(tmp_path_factory.mktemp("everloop") / "data").start()
+    data_dir = tmp_path_factory.mktemp("everloop") / "data"
+    # No session of a test is as old, unless it is made so.
+    running = Stack(data_dir, EVERLOOP_RETENTION_DAYS="7").start()
     yield running
     running.stop()
 

@@ -283,10 +283,11 @@ class Stack:
             lambda: self.process(name)["phase"] == "ready", within_s=60, what=f"{name} is not ready"
         )
 
-    def everloop(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def everloop(self, *words: str, timeout_s: int = 60) -> subprocess.CompletedProcess[str]:
         """Run the `everloop` command for this Everloop."""
         env = {**os.environ, "NO_COLOR": "1"}
-        return run_everloop(*words, "--data-dir", str(self.data_dir), env=env)
+        where = ("--data-dir", str(self.data_dir))
+        return run_everloop(*words, *where, env=env, timeout_s=timeout_s)
 
     @property
     def endpoint(self) -> str:

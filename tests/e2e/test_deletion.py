@@ -4,7 +4,6 @@ import asyncio
 import json
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -95,7 +94,8 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     send(stack, arn, session)
     wait_until(lambda: len(mailbox_runs(stack, arn, session)) == 2)
 
-    done = stack.everloop("forget", arn, "--session-id", session, "--yes", "--json")
+    words = ("forget", arn, "--session-id", session, "--yes", "--json")
+    done = stack.everloop(*words, timeout_s=120)
     assert done.returncode == 0, done.stderr
     receipt = json.loads(done.stdout)
     assert receipt["status"] == "COMPLETE"
@@ -117,17 +117,7 @@ def test_a_running_session_is_deleted_with_all_that_is_of_it(stack: Stack) -> No
     assert stack.invoke(arn, session, say("Count to 2")).stops == ["end_turn"], "the name is free"
 
 
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that may be hurt, and that lets sessions expire."""
-    data_dir = tmp_path_factory.mktemp("mortal") / "data"
-    running = Stack(data_dir, EVERLOOP_RETENTION_DAYS="7").start()
-    yield running
-    running.stop()
-
-
-def test_an_actors_sessions_go_although_the_worker_is_killed(mortal: Stack) -> None:
-    stack = mortal
+def test_an_actors_sessions_go_although_the_worker_is_killed(stack: Stack) -> None:
     arn = stack.harness()
     sessions = [new_session() for _ in range(3)]
     for session in sessions:
@@ -156,8 +146,7 @@ def test_an_actors_sessions_go_although_the_worker_is_killed(mortal: Stack) -> N
     assert len(list(of.transcript(arn.rpartition("/")[2], stays))) == 2
 
 
-def test_old_sessions_go_by_themselves(mortal: Stack) -> None:
-    stack = mortal
+def test_old_sessions_go_by_themselves(stack: Stack) -> None:
     arn = stack.harness()
     old, young = new_session(), new_session()
     for session in (old, young):

@@ -92,6 +92,7 @@ def test_a_worker_killed_during_every_change_leaves_nothing_half_made(stack: Sta
 
 
 def test_deleting_ends_turns_and_environments_though_the_host_is_killed(stack: Stack) -> None:
+    others = sandbox_processes(stack)
     arn, idle, busy = stack.harness(), new_session(), new_session()
     stack.invoke(arn, idle, say(MARK.format(name="idle.mark")))
     told: list[Told] = []
@@ -100,7 +101,7 @@ def test_deleting_ends_turns_and_environments_though_the_host_is_killed(stack: S
     )
     turn.start()
     wait_until(lambda: stack.volume_files("busy.mark"), what="the turn did not begin")
-    sandboxes = wait_until(lambda: sandbox_processes(stack), what="no sandbox runs")
+    sandboxes = wait_until(lambda: sandbox_processes(stack) - others, what="no sandbox runs")
 
     with killed_at_the_end(stack, "sandbox-host"):
         control = stack.client("bedrock-agentcore-control")
@@ -121,11 +122,11 @@ def test_deleting_ends_turns_and_environments_though_the_host_is_killed(stack: S
     assert transcript(stack, arn, busy)[:2] == ["user", "assistant"]
 
 
-def sandbox_processes(stack: Stack) -> list[int]:
-    async def read() -> list[int]:
+def sandbox_processes(stack: Stack) -> set[int]:
+    async def read() -> set[int]:
         store = await Store.open(stack.database_url)
         found = await store.environments.on_host("local")
         await store.close()
-        return [int(one.reference["pid"]) for one in found if "pid" in one.reference]
+        return {int(one.reference["pid"]) for one in found if "pid" in one.reference}
 
     return asyncio.run(read())
