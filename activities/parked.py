@@ -96,9 +96,7 @@ async def push_owed(client: Client, store: Store, settings: Settings) -> None:
 async def _push(client: Client, settings: Settings, session: str, decision_id: str) -> None:
     start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
         WORKFLOW,
-        SessionState(
-            grace_s=settings.grace_s, park_s=settings.park_s, waiting=True, one_timer=True
-        ),
+        SessionState.first(grace_s=settings.grace_s, park_s=settings.park_s, waiting=True),
         id=session,
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -225,9 +225,7 @@ class Sessions:
     ) -> _Answer:
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,
-            SessionState(
-                grace_s=self._grace_s, park_s=self._park_s, waiting=waiting, one_timer=True
-            ),
+            SessionState.first(grace_s=self._grace_s, park_s=self._park_s, waiting=waiting),
             id=session,
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

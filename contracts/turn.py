@@ -74,6 +74,11 @@ class SessionState:
     cancelled: bool = False
     one_timer: bool = False
 
+    @classmethod
+    def first(cls, *, grace_s: int, park_s: int, waiting: bool) -> "SessionState":
+        """What a run begins with that takes nothing over from another."""
+        return cls(grace_s=grace_s, park_s=park_s, waiting=waiting, one_timer=True)
+
 
 @dataclass(frozen=True)
 class TurnRequest:

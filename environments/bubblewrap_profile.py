@@ -132,7 +132,7 @@ class Descriptors:
 
 
 @cache
-def agentd_files(names: Sequence[str]) -> dict[str, bytes]:
+def agentd_files(names: tuple[str, ...]) -> dict[str, bytes]:
     """What agentd is made of, by path below AGENTD_DIR.
 
     Compiled ones are among them, which saves most of its start. A Python of another version passes

@@ -91,11 +91,8 @@ class RunActivities:
         waiting = bool(await self._store.calls.pending(run.session))
         start: WithStartWorkflowOperation[object, None] = WithStartWorkflowOperation(
             WORKFLOW,
-            SessionState(
-                grace_s=self._settings.grace_s,
-                park_s=self._settings.park_s,
-                waiting=waiting,
-                one_timer=True,
+            SessionState.first(
+                grace_s=self._settings.grace_s, park_s=self._settings.park_s, waiting=waiting
             ),
             id=run.session,
             task_queue=TASK_QUEUE,

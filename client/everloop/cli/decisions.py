@@ -13,6 +13,8 @@ from everloop.cli.options import (
     DataDirOption,
     EndpointOption,
     JsonOption,
+    MaxResultsOption,
+    NextTokenOption,
     RegionOption,
     examples,
 )
@@ -103,12 +105,8 @@ def inbox(
         str | None, typer.Option(help="Only what waits longer, as 90s, 30m, 2h or 1d.")
     ] = None,
     status: Annotated[Status, typer.Option(help="Where the decisions stand.")] = Status.OPEN,
-    max_results: Annotated[
-        int | None, typer.Option(min=1, max=100, help="How many of a page; 50 when left out.")
-    ] = None,
-    next_token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="Go on where the page before ended.")
-    ] = None,
+    max_results: MaxResultsOption = None,
+    next_token: NextTokenOption = None,
     as_user: AsOption = None,
     as_role: AsRoleOption = None,
     as_json: JsonOption = False,

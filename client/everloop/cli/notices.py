@@ -10,6 +10,8 @@ from everloop.cli.options import (
     DataDirOption,
     EndpointOption,
     JsonOption,
+    MaxResultsOption,
+    NextTokenOption,
     RegionOption,
     examples,
 )
@@ -37,12 +39,8 @@ def register(app: typer.Typer) -> None:
 
 def notices(
     state: Annotated[NoticeState | None, typer.Option(help="Only those that stand so.")] = None,
-    max_results: Annotated[
-        int | None, typer.Option(min=1, max=100, help="How many of a page; 50 when left out.")
-    ] = None,
-    next_token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="Go on where the page before ended.")
-    ] = None,
+    max_results: MaxResultsOption = None,
+    next_token: NextTokenOption = None,
     as_json: JsonOption = False,
     endpoint_url: EndpointOption = None,
     region: RegionOption = None,

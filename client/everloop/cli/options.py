@@ -38,6 +38,16 @@ RegionOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a readable form.")]
 
+MaxResultsOption = Annotated[
+    int | None,
+    typer.Option("--max-results", min=1, max=100, help="How many of a page; 50 when left out."),
+]
+
+NextTokenOption = Annotated[
+    str | None,
+    typer.Option("--next-token", metavar="TOKEN", help="Go on where the page before ended."),
+]
+
 HarnessArgument = Annotated[
     str, typer.Argument(metavar="HARNESS", help="A harness, by name, id or ARN.")
 ]
